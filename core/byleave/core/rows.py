@@ -1,0 +1,147 @@
+"""Sanitized rows: what is left of events and actions after the redactor, and the columns that carry the events.
+
+No row holds a sequence number of the input, a key's time finer than 100 ms, or text outside `ActionRow.text`: from the numbers
+of two neighbours the length of what was removed between them could be read (P5).
+"""
+
+from __future__ import annotations
+
+import struct
+from array import array
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from enum import IntEnum, StrEnum
+
+from byleave.core.codec import Record
+from byleave.core.errors import Broken, Forged
+from byleave.core.events import Kind, Screen, pack_steps, unpack_steps
+
+ROW_TIME_STEP_MS = 100
+KEY_ROW = 4
+"""Kind of a key row; 0 to 3 are the pointer kinds of `events.Kind`."""
+APPS_MAX = 256
+
+
+class KeyClass(IntEnum):
+    """All that an event row says about a key."""
+
+    NONE = 0
+    CHAR = 1
+    SPACE = 2
+    ENTER = 3
+    TAB = 4
+    EDIT = 5
+    NAVIGATION = 6
+    MODIFIER = 7
+    FUNCTION = 8
+
+
+@dataclass(frozen=True, slots=True)
+class EventRow:
+    """One event without text. `kind` is a pointer `Kind` or KEY_ROW; `app` is the application's category, not its title."""
+
+    at_ms: int
+    kind: int
+    app: str
+    x: int = 0
+    y: int = 0
+    button: int = 0
+    dx: int = 0
+    dy: int = 0
+    key_class: KeyClass = KeyClass.NONE
+
+
+class ActionKind(StrEnum):
+    """What the person did."""
+
+    CLICK = "CLICK"
+    DOUBLE_CLICK = "DOUBLE_CLICK"
+    TRIPLE_CLICK = "TRIPLE_CLICK"
+    DRAG = "DRAG"
+    SCROLL = "SCROLL"
+    TYPE = "TYPE"
+    PRESS = "PRESS"
+    HOTKEY = "HOTKEY"
+
+
+@dataclass(frozen=True, slots=True)
+class ActionRow:
+    """One action; places are fractions of the screen, -1 for none. `text` is redacted, with typed placeholders."""
+
+    kind: ActionKind
+    start_ms: int
+    end_ms: int
+    app: str
+    button: str = ""
+    x: float = -1.0
+    y: float = -1.0
+    to_x: float = -1.0
+    to_y: float = -1.0
+    dx: int = 0
+    dy: int = 0
+    text: str = field(default="", repr=False)
+    keys: tuple[str, ...] = ()
+    redactions: tuple[str, ...] = ()
+
+
+def pack_events(rows: Sequence[EventRow], screen: Screen) -> Record:
+    """The columns of `sanitized_events`. Key times are rounded here, whatever the caller did. Rows must span < 49 days."""
+    base_ms = min((row.at_ms for row in rows), default=0) // ROW_TIME_STEP_MS * ROW_TIME_STEP_MS
+    apps: dict[str, int] = {}
+    at, x, y = array("I"), array("h"), array("h")
+    kind, arg, key_class, app = bytearray(), bytearray(), bytearray(), bytearray()
+    for row in rows:
+        step = ROW_TIME_STEP_MS if row.kind == KEY_ROW else 1
+        at.append(row.at_ms // step * step - base_ms)
+        x.append(max(-32768, min(32767, row.x)))
+        y.append(max(-32768, min(32767, row.y)))
+        kind.append(row.kind)
+        arg.append(pack_steps(row.dx, row.dy) if row.kind == Kind.SCROLL else row.button)
+        key_class.append(row.key_class)
+        app.append(apps.setdefault(row.app, len(apps)))
+    if len(apps) > APPS_MAX:
+        raise Broken(f"{len(apps)} application categories in one record, at most {APPS_MAX}")
+    count = len(rows)
+    return {
+        "base_ms": base_ms, "screen_width": screen.width, "screen_height": screen.height, "apps": list(apps),
+        "kind": bytes(kind), "at": struct.pack(f"<{count}I", *at), "x": struct.pack(f"<{count}h", *x),
+        "y": struct.pack(f"<{count}h", *y), "arg": bytes(arg), "key_class": bytes(key_class), "app": bytes(app),
+    }  # fmt: skip
+
+
+def unpack_events(columns: Record) -> tuple[list[EventRow], Screen]:
+    """The rows of `sanitized_events`. Raises Forged unless all columns agree."""
+    kind, count = columns["kind"], len(columns["kind"])
+    try:
+        at, x, y = (struct.unpack(f"<{count}{code}", columns[name]) for name, code in (("at", "I"), ("x", "h"), ("y", "h")))
+        apps = [columns["apps"][n] for n in columns["app"]]
+        classes = [KeyClass(n) for n in columns["key_class"]]
+        if not count == len(columns["arg"]) == len(classes) == len(apps):
+            raise ValueError
+    except (struct.error, IndexError, ValueError):
+        raise Forged("sanitized columns do not agree", reason="count-mismatch") from None
+    rows = []
+    for n, what in enumerate(kind):
+        row = EventRow(columns["base_ms"] + at[n], what, apps[n], x[n], y[n], columns["arg"][n], key_class=classes[n])
+        if what == Kind.SCROLL:
+            dx, dy = unpack_steps(row.button)
+            row = replace(row, button=0, dx=dx, dy=dy)
+        rows.append(row)
+    return rows, Screen(columns["screen_width"], columns["screen_height"])
+
+
+def pack_actions(rows: Sequence[ActionRow]) -> Record:
+    """The record of `sanitized_actions`."""
+    return {
+        "rows": [asdict(row) | {"kind": row.kind.value, "keys": [*row.keys], "redactions": [*row.redactions]} for row in rows]
+    }
+
+
+def unpack_actions(record: Record) -> list[ActionRow]:
+    """The rows of `sanitized_actions`."""
+    return [
+        ActionRow(
+            **{**row, "kind": ActionKind(row["kind"]), "keys": tuple(row["keys"]), "redactions": tuple(row["redactions"])}
+        )
+        for row in record["rows"]
+    ]

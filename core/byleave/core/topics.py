@@ -1,0 +1,139 @@
+"""The topic catalogue as values: what exists, who writes, who reads (promise P3).
+
+Read once from `schemas/topics.toml`; topics, ACLs, manifests and docs are generated from it and nowhere else. Every name
+carries the site prefix (ruling 5).
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+
+from byleave.core.errors import Misconfigured
+
+ENDPOINT = "endpoint"
+"""The principal name that stands for each enrolled endpoint's own certificate."""
+
+SITE_DEFAULT = "byleave."
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """One row of the catalogue; `name` is without the site prefix."""
+
+    name: str
+    doc: str
+    key: str
+    partitions: int
+    cleanup: str
+    retention_ms: int
+    message_bytes_max: int
+    level: int
+    timestamp: str
+    writers: tuple[str, ...]
+    readers: tuple[str, ...]
+    schema: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who may connect. `group` and `transactional` are prefixes, without the site."""
+
+    name: str
+    doc: str
+    group: str = ""
+    transactional: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """One allowed operation: the unit from which ACLs and the access matrix are made. `resource` carries the site prefix."""
+
+    principal: str
+    resource_type: str  # topic | group | transactional_id | cluster
+    resource: str
+    prefixed: bool
+    operation: str
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """All topics and principals. Unknown principals in a row are refused when it is read."""
+
+    topics: tuple[Topic, ...]
+    principals: tuple[Principal, ...]
+
+    def topic(self, name: str) -> Topic:
+        for topic in self.topics:
+            if topic.name == name:
+                return topic
+        raise Misconfigured(f"no topic {name} in the catalogue; see schemas/topics.toml")
+
+
+@cache
+def load_catalogue() -> Catalogue:
+    """The catalogue that ships with this version.
+
+    Raises Misconfigured if a row names an unknown principal or lacks a field.
+    """
+    text = resources.files("byleave.schemas").joinpath("topics.toml").read_text(encoding="utf-8")
+    return parse_catalogue(text)
+
+
+def parse_catalogue(text: str) -> Catalogue:
+    """Reads a catalogue from TOML text; unknown and missing fields are errors (Misconfigured)."""
+    try:
+        rows = tomllib.loads(text)
+        principals = tuple(Principal(**row) for row in rows["principal"])
+        topics = tuple(
+            Topic(**{**row, "writers": tuple(row["writers"]), "readers": tuple(row["readers"])}) for row in rows["topic"]
+        )
+    except (tomllib.TOMLDecodeError, KeyError, TypeError) as error:
+        raise Misconfigured(f"schemas/topics.toml cannot be read: {error}") from None
+    known = {p.name for p in principals}
+    for topic in topics:
+        unknown = {*topic.writers, *topic.readers} - known
+        if unknown:
+            raise Misconfigured(f"topic {topic.name} names unknown principals {sorted(unknown)}")
+    return Catalogue(topics, principals)
+
+
+def grants(catalogue: Catalogue, site: str, endpoints: Iterable[str]) -> tuple[Grant, ...]:
+    """Every operation that anybody is allowed, sorted; all else is denied by the broker's default."""
+    fleet = tuple(endpoints)
+
+    def holders(name: str) -> tuple[str, ...]:
+        return fleet if name == ENDPOINT else (name,)
+
+    found: set[Grant] = set()
+    for topic in catalogue.topics:
+        full = site + topic.name
+        for role in topic.writers:
+            found |= {Grant(who, "topic", full, False, op) for who in holders(role) for op in ("write", "describe")}
+        for role in topic.readers:
+            found |= {Grant(who, "topic", full, False, op) for who in holders(role) for op in ("read", "describe")}
+    for principal in catalogue.principals:
+        found |= _own_grants(principal, site, holders(principal.name))
+    return tuple(sorted(found, key=lambda g: (g.principal, g.resource_type, g.resource, g.operation)))
+
+
+def _own_grants(principal: Principal, site: str, holders: tuple[str, ...]) -> set[Grant]:
+    """Groups and transactional ids. An endpoint's group is named after itself: librdkafka asks for one even to assign()."""
+    found: set[Grant] = set()
+    for who in holders:
+        group = principal.group or (who if principal.name == ENDPOINT else "")
+        if group:
+            shared = principal.name != ENDPOINT  # a prefix of one endpoint's name would also match its neighbour's
+            found |= {Grant(who, "group", site + group, shared, op) for op in ("read", "describe")}
+        if principal.transactional:
+            name = site + principal.transactional
+            found |= {Grant(who, "transactional_id", name, True, op) for op in ("write", "describe")}
+        if principal.name == "brake":
+            found |= {Grant(who, "cluster", "kafka-cluster", False, op) for op in ("alter", "describe")}
+        if principal.name == "ops":
+            found |= {Grant(who, "topic", site, True, op) for op in ("describe", "describe_configs")}
+            found |= {Grant(who, "cluster", "kafka-cluster", False, op) for op in ("describe",)}
+    return found

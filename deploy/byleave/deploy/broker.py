@@ -1,0 +1,283 @@
+"""The embedded broker: real Apache Kafka, one KRaft node, on this machine only (promises P3 and P4).
+
+There is no plaintext listener: clients and the controller alike speak TLS 1.3 with a client certificate, and whoever has no
+ACL is denied. All state lies under `<home>/broker`. Anything else that speaks Kafka can take its place (BYLEAVE_BOOTSTRAP).
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import socket
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from byleave.core.errors import Broken, Misconfigured, Transient
+from byleave.deploy import process
+from byleave.deploy.jvm import Jvm, archive_path, find_jvm, kafka_jars
+
+HOST = "127.0.0.1"
+PORT_DEFAULT = 19093
+READY_S_MAX = 90.0
+STOP_S_MAX = 30.0
+HEAP_MIB = 512
+_READY = "Kafka Server started"
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """The two listeners: for clients, and for the KRaft controller (also mutual TLS)."""
+
+    client: int = PORT_DEFAULT
+    controller: int = PORT_DEFAULT + 1
+
+    @classmethod
+    def from_environment(cls) -> Ports:
+        """BYLEAVE_PORT and the port after it, else the defaults. Raises Misconfigured if it is not a port."""
+        text = os.environ.get("BYLEAVE_PORT", str(PORT_DEFAULT))
+        if not text.isdecimal() or not 1024 <= int(text) <= 65534:
+            raise Misconfigured(f"BYLEAVE_PORT is {text!r}; it must be a number from 1024 to 65534")
+        return cls(int(text), int(text) + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Broker:
+    """A broker that is up. `ready_s` is how long it took, 0.0 where it was up already."""
+
+    home: Path
+    ports: Ports
+    pid: int
+    ready_s: float
+
+    @property
+    def bootstrap(self) -> str:
+        return f"{HOST}:{self.ports.client}"
+
+
+def start(home: Path, ports: Ports | None = None) -> Broker:
+    """Starts the broker of this state folder and waits until it serves; the one that runs already is returned as it is.
+
+    Needs `home/pki` (pki.ensure_pki). Raises Misconfigured if a port is taken, a certificate is missing or there is no Java;
+    Broken if Kafka ends at once (the last lines of its log are named by place); Transient if it is not ready in 90 s.
+    """
+    if (up := status(home)) is not None:
+        return up
+    ports = ports or Ports.from_environment()
+    folder = home / "broker"
+    _refuse_missing_certificates(home / "pki")
+    for port in (ports.client, ports.controller):
+        _refuse_taken_port(port)
+    jars, jvm = kafka_jars(), find_jvm()
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    (folder / "server.properties").write_text(server_properties(home, ports), encoding="utf-8")
+    (folder / "log4j2.xml").write_text(_LOGGING.format(folder=folder), encoding="utf-8")
+    (folder / "kafka.log").unlink(missing_ok=True)  # readiness is read from it; older parts are rolled beside it
+    archive = archive_path(jvm, jars)
+    if not (folder / "data" / "meta.properties").exists():
+        _format(folder, jvm, jars, archive)
+    began = time.monotonic()
+    pid = _spawn(folder, [str(jvm.java), *_options(folder, archive), "-cp", f"{jars}/*", "kafka.Kafka", "server.properties"])
+    process.remember(folder / "pid", pid)
+    _await_ready(folder, pid)
+    return Broker(home, ports, pid, time.monotonic() - began)
+
+
+def stop(home: Path) -> bool:
+    """Stops the broker of this state folder and no other process; True if it was up. Killed if it needs more than 30 s."""
+    folder = home / "broker"
+    was_up = process.end(folder / "pid", patience_s=STOP_S_MAX)
+    _keep_archive(folder)
+    return was_up
+
+
+def status(home: Path) -> Broker | None:
+    """The broker of this state folder if its process is alive; a stale pid file counts as none."""
+    folder = home / "broker"
+    pid = process.running(folder / "pid")
+    if pid is None:
+        return None
+    found = re.search(r"^listeners=SSL://[^:]+:(\d+),CONTROLLER://[^:]+:(\d+)$", _read(folder / "server.properties"), re.M)
+    if found is None:
+        raise Broken(f"a broker runs as process {pid}, but {folder}/server.properties does not say on which ports")
+    return Broker(home, Ports(int(found.group(1)), int(found.group(2))), pid, 0.0)
+
+
+def server_properties(home: Path, ports: Ports) -> str:
+    """Kafka's whole configuration. Every setting that a promise hangs on is stated, also where it is Kafka's default."""
+    client, controller = f"SSL://{HOST}:{ports.client}", f"CONTROLLER://{HOST}:{ports.controller}"
+    settings = {
+        "process.roles": "broker,controller",
+        "node.id": "1",
+        "controller.quorum.voters": f"1@{HOST}:{ports.controller}",
+        "listeners": f"{client},{controller}",
+        "advertised.listeners": client,
+        "controller.listener.names": "CONTROLLER",
+        # The controller port is mutual TLS too: else anyone who reaches it could speak raft.
+        "listener.security.protocol.map": "SSL:SSL,CONTROLLER:SSL",
+        "inter.broker.listener.name": "SSL",
+        "ssl.keystore.type": "PEM",
+        "ssl.keystore.location": str(home / "pki" / "broker.bundle.pem"),
+        "ssl.truststore.type": "PEM",
+        "ssl.truststore.location": str(home / "pki" / "ca.crt.pem"),
+        "ssl.client.auth": "required",
+        "ssl.enabled.protocols": "TLSv1.3",
+        "ssl.principal.mapping.rules": "RULE:^CN=([a-z0-9._-]+)(,OU=endpoint)?$/$1/,DEFAULT",
+        "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        "super.users": "User:broker;User:admin",
+        "allow.everyone.if.no.acl.found": "false",
+        "auto.create.topics.enable": "false",
+        "log.dirs": str(home / "broker" / "data"),
+        **_SINGLE_NODE,
+        **_GROUPS,
+    }
+    return "".join(f"{name}={value}\n" for name, value in settings.items())
+
+
+_SINGLE_NODE = {
+    "num.partitions": "1",
+    "default.replication.factor": "1",
+    "offsets.topic.replication.factor": "1",
+    "offsets.topic.num.partitions": "4",
+    "transaction.state.log.replication.factor": "1",
+    "transaction.state.log.min.isr": "1",
+    "transaction.state.log.num.partitions": "4",
+    "share.coordinator.state.topic.replication.factor": "1",
+    "share.coordinator.state.topic.min.isr": "1",
+    "share.coordinator.state.topic.num.partitions": "1",
+    "transaction.max.timeout.ms": "60000",
+    "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",
+    "num.network.threads": "3",
+    "num.io.threads": "4",
+    "queued.max.requests": "200",
+    "log.retention.check.interval.ms": "60000",
+    "log.cleaner.threads": "1",
+    "log.cleaner.dedupe.buffer.size": "16777216",  # the default of 128 MiB does not fit this heap
+    "log.cleaner.backoff.ms": "1000",
+}
+
+# A killed redactor's partitions move after 6 s; Kafka's defaults, for either group protocol, are 45 s.
+_GROUPS = {
+    "group.initial.rebalance.delay.ms": "0",
+    "group.min.session.timeout.ms": "6000",
+    "group.consumer.min.session.timeout.ms": "6000",
+    "group.consumer.session.timeout.ms": "6000",
+    "group.consumer.min.heartbeat.interval.ms": "1000",
+    "group.consumer.heartbeat.interval.ms": "2000",
+}
+
+_LOGGING = """<?xml version="1.0" encoding="UTF-8"?>
+<Configuration status="WARN" shutdownHook="disable">
+  <Appenders>
+    <RollingFile name="file" fileName="{folder}/kafka.log" filePattern="{folder}/kafka.log.%i">
+      <PatternLayout pattern="[%d] %p %m (%c)%n"/>
+      <Policies><SizeBasedTriggeringPolicy size="10 MB"/></Policies>
+      <DefaultRolloverStrategy max="3"/>
+    </RollingFile>
+  </Appenders>
+  <Loggers>
+    <Root level="WARN"><AppenderRef ref="file"/></Root>
+    <Logger name="kafka.server.KafkaRaftServer" level="INFO"/>
+    <Logger name="kafka.authorizer.logger" level="INFO"/>
+  </Loggers>
+</Configuration>
+"""
+
+
+def _options(folder: Path, archive: Path) -> list[str]:
+    """C1, the serial collector and a class-data archive: ready in 3 CPU-seconds instead of 10."""
+    if archive.is_file():
+        sharing = [f"-XX:SharedArchiveFile={archive}"]
+    else:  # written when this broker ends, and kept by `stop`; a JVM that cannot use an archive goes on without one
+        sharing = [f"-XX:ArchiveClassesAtExit={folder}/{archive.name}"]
+    return [
+        f"-Xmx{HEAP_MIB}m",
+        "-Xms128m",
+        "-XX:+UseSerialGC",
+        "-XX:TieredStopAtLevel=1",
+        "-XX:-UsePerfData",
+        "-XX:+ExitOnOutOfMemoryError",
+        f"-XX:ErrorFile={folder}/crash.log",
+        "-Xlog:cds=off",
+        "-Xlog:cds+dynamic=off",
+        *sharing,
+        "-Djava.awt.headless=true",
+        f"-Dlog4j2.configurationFile={folder}/log4j2.xml",
+    ]
+
+
+def _format(folder: Path, jvm: Jvm, jars: Path, archive: Path) -> None:
+    """Gives the empty data folder its cluster id (16 random bytes, made here: a JVM start less)."""
+    cluster_id = base64.urlsafe_b64encode(os.urandom(16)).decode().rstrip("=").replace("-", "_")
+    quick = [f"-XX:SharedArchiveFile={archive}"] if archive.is_file() else []
+    command = [str(jvm.java), "-Xmx128m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-XX:-UsePerfData", *quick]
+    command += ["-Xlog:cds=off", f"-Dlog4j2.configurationFile={folder}/log4j2.xml", "-cp", f"{jars}/*"]
+    command += ["kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", "server.properties"]
+    try:
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=READY_S_MAX, check=False)
+    except subprocess.TimeoutExpired:
+        raise Transient(f"Kafka did not format {folder}/data in {READY_S_MAX:.0f} s; try again") from None
+    if done.returncode != 0:
+        (folder / "console.log").write_text(done.stdout + done.stderr, encoding="utf-8")
+        raise Broken(f"Kafka could not format its data folder; the reason is in {folder}/console.log")
+
+
+def _spawn(folder: Path, command: list[str]) -> int:
+    """A process group of its own, so that Ctrl-C at the terminal that started it does not end it."""
+    if not hasattr(os, "posix_spawn"):
+        raise Misconfigured("the embedded broker needs Linux or macOS; set BYLEAVE_BOOTSTRAP to a Kafka elsewhere")
+    wanted = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+    streams = [
+        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_OPEN, 1, str(folder / "console.log"), wanted, 0o600),
+        (os.POSIX_SPAWN_DUP2, 1, 2),
+    ]
+    command[-1] = str(folder / command[-1])
+    return os.posix_spawn(command[0], command, dict(os.environ), file_actions=streams, setpgroup=0)
+
+
+def _await_ready(folder: Path, pid: int) -> None:
+    until = time.monotonic() + READY_S_MAX
+    while time.monotonic() < until:
+        if _READY in _read(folder / "kafka.log"):
+            return
+        if process.running(folder / "pid") is None:
+            raise Broken(f"Kafka ended while it started; the reason is in {folder}/kafka.log and {folder}/console.log")
+        time.sleep(0.05)
+    process.end(folder / "pid", patience_s=5.0)
+    raise Transient(f"Kafka (process {pid}) was not ready in {READY_S_MAX:.0f} s and was stopped; see {folder}/kafka.log")
+
+
+def _keep_archive(folder: Path) -> None:
+    """Moves a fresh class-data archive into the cache for the next start; losing it costs a second, never a broker."""
+    for fresh in folder.glob("*.jsa"):
+        target = kafka_jars().parent.parent / fresh.name
+        try:
+            fresh.replace(target)
+        except OSError:  # the cache may lie on another file system
+            fresh.unlink(missing_ok=True)
+
+
+def _refuse_missing_certificates(pki: Path) -> None:
+    for name in ("broker.bundle.pem", "ca.crt.pem"):
+        if not (pki / name).is_file():
+            raise Misconfigured(f"{pki / name} is missing; `byleave up` makes the development certificates")
+
+
+def _refuse_taken_port(port: int) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            raise Misconfigured(f"port {port} is in use by another program; set BYLEAVE_PORT to a free one") from None
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""

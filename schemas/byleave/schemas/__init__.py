@@ -1,0 +1,1 @@
+"""What may travel: Avro schemas, the topic catalogue. Data files and nothing else (promises P1, P3)."""
