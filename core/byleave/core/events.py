@@ -59,7 +59,7 @@ class Modifiers(IntFlag):
 
 @dataclass(frozen=True, slots=True)
 class PointerEvent:
-    """A move, button or wheel event. Places in pixels of the screen; `button` 1 left, 2 middle, 3 right; wheel steps -7 to 7."""
+    """A move, button or wheel event. Places in pixels; `button` 1 left, 2 middle, 3 right; wheel steps -7 to 7."""
 
     seq: int
     at_ms: int
