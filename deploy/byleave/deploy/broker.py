@@ -56,6 +56,18 @@ class Broker:
     def bootstrap(self) -> str:
         return f"{HOST}:{self.ports.client}"
 
+    def conf(self, principal: str) -> dict[str, str]:
+        """Client settings of confluent-kafka for one principal of `home/pki`."""
+        pki = self.home / "pki"
+        return {
+            "bootstrap.servers": self.bootstrap,
+            "security.protocol": "ssl",
+            "ssl.ca.location": str(pki / "ca.crt.pem"),
+            "ssl.certificate.location": str(pki / f"{principal}.crt.pem"),
+            "ssl.key.location": str(pki / f"{principal}.key.pem"),
+            "ssl.endpoint.identification.algorithm": "https",
+        }
+
 
 def start(home: Path, ports: Ports | None = None) -> Broker:
     """Starts the broker of this state folder and waits until it serves; the one that runs already is returned as it is.
@@ -75,7 +87,9 @@ def start(home: Path, ports: Ports | None = None) -> Broker:
     folder.chmod(0o700)
     (folder / "server.properties").write_text(server_properties(home, ports), encoding="utf-8")
     (folder / "log4j2.xml").write_text(_LOGGING.format(folder=folder), encoding="utf-8")
-    (folder / "kafka.log").unlink(missing_ok=True)  # readiness is read from it; older parts are rolled beside it
+    (folder / "kafka.log").unlink(missing_ok=True)  # readiness is read from it
+    for half_written in folder.glob("*.jsa"):
+        half_written.unlink()
     archive = archive_path(jvm, jars)
     if not (folder / "data" / "meta.properties").exists():
         _format(folder, jvm, jars, archive)
@@ -89,9 +103,10 @@ def start(home: Path, ports: Ports | None = None) -> Broker:
 def stop(home: Path) -> bool:
     """Stops the broker of this state folder and no other process; True if it was up. Killed if it needs more than 30 s."""
     folder = home / "broker"
-    was_up = process.end(folder / "pid", patience_s=STOP_S_MAX)
-    _keep_archive(folder)
-    return was_up
+    ending = process.end(folder / "pid", patience_s=STOP_S_MAX)
+    if ending == "stopped":
+        _keep_archive(folder)
+    return ending != "none"
 
 
 def status(home: Path) -> Broker | None:

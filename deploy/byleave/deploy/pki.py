@@ -148,9 +148,7 @@ def _ensure_bundle(folder: Path) -> None:
         _write_private(bundle, b"".join(parts))
 
 
-def _write_pair(
-    key_path: Path, key: ec.EllipticCurvePrivateKey, certificate_path: Path, certificate: x509.Certificate
-) -> None:
+def _write_pair(key_path: Path, key: ec.EllipticCurvePrivateKey, certificate_path: Path, certificate: x509.Certificate) -> None:
     """Key first: a certificate on disk always has its key, so an interrupted run is simply repeated."""
     pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
     _write_private(key_path, key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain))

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import time
 from pathlib import Path
+from typing import Literal
+
+Ending = Literal["none", "stopped", "killed"]
 
 
 def start_mark(pid: int) -> str | None:
@@ -37,27 +41,27 @@ def running(path: Path) -> int | None:
     return pid if start_mark(pid) == mark else None
 
 
-def end(path: Path, *, patience_s: float) -> bool:
-    """Asks the remembered process to stop, then makes it; True if there was one. Never signals any other process."""
+def end(path: Path, *, patience_s: float) -> Ending:
+    """Asks the remembered process to stop, and kills it if it has not within `patience_s`. Signals no other process."""
     pid = running(path)
     if pid is None:
         path.unlink(missing_ok=True)
-        return False
+        return "none"
     os.kill(pid, signal.SIGTERM)
+    ending: Ending = "stopped"
     if not _gone(path, pid, patience_s):
         os.kill(pid, signal.SIGKILL)
         _gone(path, pid, 10.0)
+        ending = "killed"
     path.unlink(missing_ok=True)
-    return True
+    return ending
 
 
 def _gone(path: Path, pid: int, patience_s: float) -> bool:
     until = time.monotonic() + patience_s
     while time.monotonic() < until:
-        try:
-            os.waitpid(pid, os.WNOHANG)  # reap it where it is our own child, else it stays a zombie
-        except ChildProcessError:
-            pass
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(pid, os.WNOHANG)  # where it is a child of ours, it stays a zombie until it is waited for
         if running(path) is None:
             return True
         time.sleep(0.05)

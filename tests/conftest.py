@@ -1,0 +1,92 @@
+"""What broker tests share: one embedded Kafka for the whole run, and a fresh site on it for each test that asks for one.
+
+Where the broker cannot be started, the tests that need it fail: none passes or is skipped because Kafka is absent.
+"""
+
+from __future__ import annotations
+
+import secrets
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from confluent_kafka.admin import AdminClient
+
+from byleave.core.topics import grants, load_catalogue
+from byleave.deploy import broker, pki, provision
+
+ENDPOINTS = ("ep-a", "ep-b", "ep-c")
+PARTITIONS = 2
+
+
+@dataclass(frozen=True)
+class Kafka:
+    """The running broker of this test run."""
+
+    broker: broker.Broker
+
+    @property
+    def home(self) -> Path:
+        return self.broker.home
+
+    @property
+    def pki(self) -> Path:
+        return self.broker.home / "pki"
+
+    @property
+    def bootstrap(self) -> str:
+        return self.broker.bootstrap
+
+    def conf(self, principal: str) -> dict[str, str]:
+        return self.broker.conf(principal)
+
+    def env(self, site: str) -> dict[str, str]:
+        """What a role in a process of its own needs to find this broker and this site."""
+        return {
+            "BYLEAVE_HOME": str(self.home),
+            "BYLEAVE_BOOTSTRAP": self.bootstrap,
+            "BYLEAVE_PKI": str(self.pki),
+            "BYLEAVE_SITE": site,
+        }
+
+
+def _free_ports() -> broker.Ports:
+    """Two ports that nobody listens on, below the range from which outgoing connections get theirs."""
+    found: list[int] = []
+    while len(found) < 2:
+        port = 20_000 + secrets.randbelow(12_000)
+        with socket.socket() as probe:
+            if port not in found and probe.connect_ex(("127.0.0.1", port)) != 0:
+                found.append(port)
+    return broker.Ports(*found)
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
+    home = tmp_path_factory.mktemp("byleave")
+    pki.ensure_pki(home, ENDPOINTS)
+    try:
+        yield Kafka(broker.start(home, _free_ports()))
+    finally:
+        broker.stop(home)
+
+
+@pytest.fixture
+def free_ports() -> broker.Ports:
+    return _free_ports()
+
+
+@pytest.fixture
+def site(kafka: Kafka) -> Iterator[str]:
+    """A prefix of its own with the whole catalogue applied, two partitions where the catalogue has more; removed afterwards."""
+    prefix, catalogue, admin_conf = f"t{secrets.token_hex(4)}.", load_catalogue(), kafka.conf("admin")
+    provision.apply(admin_conf, prefix, catalogue, ENDPOINTS, partitions=PARTITIONS)
+    yield prefix
+    admin = AdminClient(admin_conf)
+    topics = [name for name in admin.list_topics(timeout=20).topics if name.startswith(prefix)]
+    removed = admin.delete_topics(topics, operation_timeout=20).values() if topics else ()
+    for future in removed:
+        future.result(timeout=25)
+    provision.withdraw(admin_conf, prefix, grants(catalogue, prefix, ENDPOINTS))
