@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka.admin import AdminClient
 
+from byleave.core.settings import Installation, load_installation
 from byleave.core.topics import grants, load_catalogue
 from byleave.deploy import broker, pki, provision
 
@@ -39,8 +40,11 @@ class Kafka:
     def bootstrap(self) -> str:
         return self.broker.bootstrap
 
-    def conf(self, principal: str) -> dict[str, str]:
-        return self.broker.conf(principal)
+    def conf(self, principal: str) -> dict[str, str | int | bool]:
+        return self.installation("byleave.").kafka(principal)
+
+    def installation(self, site: str) -> Installation:
+        return load_installation(self.env(site))
 
     def env(self, site: str) -> dict[str, str]:
         """What a role in a process of its own needs to find this broker and this site."""

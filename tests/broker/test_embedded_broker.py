@@ -12,6 +12,7 @@ import pytest
 from confluent_kafka.admin import AdminClient
 
 from byleave.core.errors import Misconfigured
+from byleave.core.settings import load_installation
 from byleave.deploy import broker, pki
 
 pytestmark = pytest.mark.broker
@@ -105,8 +106,8 @@ def test_a_damaged_archive_or_half_written_one_does_not_stop_a_broker(kafka, tmp
     broker.archive_path(broker.find_jvm(), broker.kafka_jars()).write_bytes(b"not an archive" * 1000)
     pki.ensure_pki(tmp_path, ["ep-a"])
     try:
-        up = broker.start(tmp_path, free_ports)
-        assert AdminClient(up.conf("admin")).list_topics(timeout=20).brokers
+        broker.start(tmp_path, free_ports)
+        assert AdminClient(load_installation({"BYLEAVE_HOME": str(tmp_path)}).kafka("admin")).list_topics(timeout=20).brokers
     finally:
         assert broker.stop(tmp_path) is True
     assert broker.status(tmp_path) is None

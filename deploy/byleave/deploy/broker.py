@@ -56,18 +56,6 @@ class Broker:
     def bootstrap(self) -> str:
         return f"{HOST}:{self.ports.client}"
 
-    def conf(self, principal: str) -> dict[str, str]:
-        """Client settings of confluent-kafka for one principal of `home/pki`."""
-        pki = self.home / "pki"
-        return {
-            "bootstrap.servers": self.bootstrap,
-            "security.protocol": "ssl",
-            "ssl.ca.location": str(pki / "ca.crt.pem"),
-            "ssl.certificate.location": str(pki / f"{principal}.crt.pem"),
-            "ssl.key.location": str(pki / f"{principal}.key.pem"),
-            "ssl.endpoint.identification.algorithm": "https",
-        }
-
 
 def start(home: Path, ports: Ports | None = None) -> Broker:
     """Starts the broker of this state folder and waits until it serves; the one that runs already is returned as it is.
@@ -97,6 +85,7 @@ def start(home: Path, ports: Ports | None = None) -> Broker:
     pid = _spawn(folder, [str(jvm.java), *_options(folder, archive), "-cp", f"{jars}/*", "kafka.Kafka", "server.properties"])
     process.remember(folder / "pid", pid)
     _await_ready(folder, pid)
+    (folder / "bootstrap.txt").write_text(f"{HOST}:{ports.client}\n", encoding="ascii")  # core.settings looks here
     return Broker(home, ports, pid, time.monotonic() - began)
 
 
@@ -104,6 +93,7 @@ def stop(home: Path) -> bool:
     """Stops the broker of this state folder and no other process; True if it was up. Killed if it needs more than 30 s."""
     folder = home / "broker"
     ending = process.end(folder / "pid", patience_s=STOP_S_MAX)
+    (folder / "bootstrap.txt").unlink(missing_ok=True)
     if ending == "stopped":
         _keep_archive(folder)
     return ending != "none"

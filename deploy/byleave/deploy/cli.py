@@ -1,0 +1,209 @@
+"""The `byleave` command: set-up commands of its own, and those of every room, merged into one.
+
+Exit codes: 0 done; 1 something is refused, forged, unreachable or broken; 2 wrong usage or configuration. Errors are one
+sentence on stderr. An error that nobody foresaw is told by its type and place only: its message could hold captured content (P4).
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import sys
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from byleave.core.errors import ByleaveError, Misconfigured
+
+if TYPE_CHECKING:
+    from byleave.core.topics import Catalogue
+
+ROOMS = ("byleave.control.cli", "byleave.producers.cli", "byleave.processors.cli", "byleave.sinks.cli", "byleave.deploy.demo")
+"""Modules with a Typer `app`; those that this installation lacks are left out."""
+
+ENDPOINTS_DEFAULT = ("ep-a", "ep-b", "ep-c")
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+EndpointNames = Annotated[
+    list[str] | None,
+    typer.Option("--endpoint", help="An endpoint's name; may be repeated. Default: those with a certificate."),
+]
+Principal = Annotated[str, typer.Option(help="Whose certificate of BYLEAVE_PKI to use.")]
+
+app = typer.Typer(
+    help="Input capture by leave: consented, sealed, redacted, halted in a blink, and provable.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,  # they print local variables
+)
+topics = typer.Typer(help="Topics and ACLs, as the catalogue says.", no_args_is_help=True)
+app.add_typer(topics, name="topics")
+
+
+@app.command()
+def up(endpoint: EndpointNames = None, as_json: Json = False) -> None:
+    """Start the embedded Kafka, with certificates, topics and ACLs. Harmless if it runs already.
+
+    Example: byleave up --endpoint ep-a --endpoint ep-b
+    """
+    from byleave.core.settings import load_installation  # noqa: PLC0415 - start-up of the command stays quick
+    from byleave.core.topics import load_catalogue  # noqa: PLC0415
+    from byleave.deploy import broker, pki, provision  # noqa: PLC0415
+
+    home = load_installation().home
+    pki.ensure_pki(home, endpoint or pki.endpoints_of(home) or ENDPOINTS_DEFAULT)
+    running = broker.start(home)
+    installation = load_installation()
+    if installation.bootstrap != running.bootstrap:
+        raise Misconfigured("BYLEAVE_BOOTSTRAP names another cluster; unset it, or use `byleave topics apply` for that one")
+    fleet = pki.endpoints_in(installation.pki)
+    changed = provision.apply(installation.kafka("admin"), installation.site, load_catalogue(), fleet)
+    report = {"bootstrap": running.bootstrap, "pid": running.pid, "ready_s": round(running.ready_s, 1)}
+    text = f"Kafka is up at {running.bootstrap} (process {running.pid}); {len(changed)} topics, settings and ACLs put in place."
+    _print({**report, "home": str(home), "endpoints": list(fleet), "changed": len(changed)}, text, as_json)
+
+
+@app.command()
+def down(as_json: Json = False) -> None:
+    """Stop the embedded Kafka of this installation; its data stay.
+
+    Example: byleave down
+    """
+    from byleave.core.settings import load_installation  # noqa: PLC0415
+    from byleave.deploy import broker  # noqa: PLC0415
+
+    was_up = broker.stop(load_installation().home)
+    _print({"was_up": was_up}, "Kafka is stopped." if was_up else "Kafka was not running.", as_json)
+
+
+@app.command()
+def status(as_json: Json = False) -> None:
+    """Say whether the embedded Kafka runs, and where. Exit code 1 if it does not.
+
+    Example: byleave status --json
+    """
+    from byleave.core.settings import load_installation  # noqa: PLC0415
+    from byleave.deploy import broker  # noqa: PLC0415
+
+    installation = load_installation()
+    running = broker.status(installation.home)
+    found = {"up": running is not None, "home": str(installation.home), "site": installation.site}
+    if running is None:
+        _print(found, f"Kafka is not running; its state is in {installation.home}. `byleave up` starts it.", as_json)
+        raise typer.Exit(1)
+    found |= {"bootstrap": running.bootstrap, "pid": running.pid}
+    _print(found, f"Kafka runs at {running.bootstrap} (process {running.pid}), site {installation.site}", as_json)
+
+
+@topics.command("apply")
+def topics_apply(endpoint: EndpointNames = None, principal: Principal = "admin", as_json: Json = False) -> None:
+    """Create and correct topics and ACLs below the site prefix; nothing outside it is touched.
+
+    Example: BYLEAVE_BOOTSTRAP=kafka.internal:9093 byleave topics apply --principal admin
+    """
+    from byleave.deploy import provision  # noqa: PLC0415
+
+    conf, site, catalogue, fleet = _cluster(principal, endpoint)
+    changed = provision.apply(conf, site, catalogue, fleet)
+    text = "\n".join([*(f"was {drift}" for drift in changed), f"{len(changed)} differences put right under {site}"])
+    _print({"site": site, "changed": [str(d) for d in changed]}, text, as_json)
+
+
+@topics.command("check")
+def topics_check(endpoint: EndpointNames = None, principal: Principal = "ops", as_json: Json = False) -> None:
+    """Compare topics, settings and ACLs with the catalogue. Exit code 1 if anything differs.
+
+    Example: byleave topics check --json
+    """
+    from byleave.deploy import provision  # noqa: PLC0415
+
+    conf, site, catalogue, fleet = _cluster(principal, endpoint)
+    drifts = provision.check(conf, site, catalogue, fleet)
+    text = "\n".join(str(drift) for drift in drifts) or f"Everything under {site} is as the catalogue says."
+    _print({"site": site, "drift": [str(d) for d in drifts]}, text, as_json)
+    if drifts:
+        raise typer.Exit(1)
+
+
+@app.command()
+def generate(
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; exit code 1 if a file is out of date.")] = False,
+    root: Annotated[Path | None, typer.Option(help="The project's folder. Default: where this was installed from.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Write the manifests and documents that follow from the catalogue and the role table.
+
+    Example: byleave generate --check
+    """
+    from byleave.core.topics import load_catalogue  # noqa: PLC0415
+    from byleave.deploy import generate as generator  # noqa: PLC0415
+
+    folder = root or Path(__file__).resolve().parents[3]
+    if not (folder / "pyproject.toml").is_file():
+        raise Misconfigured(f"{folder} is not the project's folder; say which is with --root")
+    stale = generator.stale(folder, generator.outputs(load_catalogue(), generator.load_roles()))
+    if not check:
+        generator.write(folder, stale)
+    said = "is out of date; run `byleave generate`" if check else "written"
+    text = "\n".join(f"{path} {said}" for path in sorted(stale)) or "Every generated file is up to date."
+    _print({"check": check, "stale": sorted(stale)}, text, as_json)
+    if check and stale:
+        raise typer.Exit(1)
+
+
+def merge(target: typer.Typer, room: typer.Typer) -> None:
+    """Adds a room's commands, and its groups by name: several rooms have something to say under `run`."""
+    target.registered_commands.extend(room.registered_commands)
+    for group in room.registered_groups:
+        ours = next((g for g in target.registered_groups if g.name == group.name), None)
+        if ours is None or ours.typer_instance is None or group.typer_instance is None:
+            fresh = typer.Typer(no_args_is_help=True)
+            if group.typer_instance is not None:
+                fresh.info.help = group.typer_instance.info.help
+                merge(fresh, group.typer_instance)
+            target.add_typer(fresh, name=str(group.name or ""))
+        else:
+            merge(ours.typer_instance, group.typer_instance)
+
+
+def main() -> None:
+    """Entry point of the `byleave` command."""
+    for room in ROOMS:
+        if importlib.util.find_spec(room) is not None:
+            merge(app, importlib.import_module(room).app)
+    try:
+        app()
+    except Misconfigured as error:
+        _fail(str(error), 2)
+    except ByleaveError as error:
+        _fail(str(error), 1)
+    except Exception as error:  # noqa: BLE001 - the last resort: told by type and place, never by content
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        _fail(f"internal error {type(error).__name__} at {Path(place.filename).name}:{place.lineno}; please report it", 1)
+
+
+def _cluster(principal: str, endpoint: list[str] | None) -> tuple[dict[str, str | int | bool], str, Catalogue, tuple[str, ...]]:
+    """How to reach the cluster as this principal, the site, and what should be there."""
+    from byleave.core.settings import load_installation  # noqa: PLC0415
+    from byleave.core.topics import load_catalogue  # noqa: PLC0415
+    from byleave.deploy.pki import endpoints_in  # noqa: PLC0415
+
+    installation = load_installation()
+    fleet = tuple(endpoint) if endpoint else endpoints_in(installation.pki)
+    return installation.kafka(principal), installation.site, load_catalogue(), fleet
+
+
+def _print(report: dict[str, object], text: str, as_json: bool) -> None:
+    typer.echo(json.dumps(report, sort_keys=True) if as_json else text)
+
+
+def _fail(sentence: str, code: int) -> None:
+    typer.echo(f"byleave: {sentence}", err=True)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()
