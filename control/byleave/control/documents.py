@@ -1,0 +1,302 @@
+"""The control documents: what each says, and its strict JSON form (docs/formats/control.md).
+
+A document's body is UTF-8 JSON without duplicate keys, floats or unknown fields, at most 16 KiB, signed as DSSE over exactly
+those bytes. Its class below is its grammar: fields, types and nesting are read from it, so nothing that is not declared here
+can be said. Times are milliseconds of the beacon service's clock unless a field says otherwise; digests are hex SHA-256.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import types
+import typing
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from functools import cache
+from typing import Any, TypeVar
+
+from byleave.core.errors import Forged
+
+BODY_BYTES_MAX = 16_384
+ITEMS_MAX = 1_000
+INTEGER_MAX = 2**63 - 1
+
+Document = TypeVar("Document")
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """Who may sign what: `threshold` distinct keys of `keys`, from at least `groups` different groups."""
+
+    name: str
+    keys: tuple[str, ...]
+    groups: tuple[str, ...]
+    threshold: int
+    groups_min: int
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """The pinned beginning of all trust: roles, their Ed25519 public keys (hex) and thresholds. `groups[i]` owns `keys[i]`."""
+
+    TYPE = "application/vnd.byleave.root.v1+json"
+    site: str
+    version: int
+    expires_ms: int
+    roles: tuple[Role, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Whom something is about: `kind` is global, team, endpoint, subject or site; `name` is empty for global."""
+
+    kind: str
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Who may read which level for which purpose code."""
+
+    principal: str
+    level: int
+    purpose: str
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What may be collected, why, kept how long, read by whom: what the person signs for (P1)."""
+
+    TYPE = "application/vnd.byleave.manifest.v1+json"
+    site: str
+    title: str
+    kinds: tuple[str, ...]
+    """Manifest kinds as the schemas name them: pointer, key, window, title."""
+    applications: tuple[str, ...]
+    """Application ids, lower case; an allow-list. Anything else is not captured."""
+    sites: tuple[str, ...]
+    purposes: tuple[str, ...]
+    readers: tuple[Reader, ...]
+    retention_days: int
+    dpia: str
+    less_intrusive: str
+    """Which less intrusive means were weighed, and why they do not do."""
+    issued_ms: int
+    expires_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Leave to capture: for whom, under which manifest, sealed to which key of the redactor (X25519, hex)."""
+
+    scope: Scope
+    manifest: str
+    key_id: str
+    recipient: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lifted:
+    """A halt order that k of n took back, and where it had begun: events at or after that in older epochs stay refused."""
+
+    halt_id: str
+    scope: Scope
+    what: str
+    effective_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """The state in force. `epoch` is one more than that of the state whose body hashes to `prev`."""
+
+    TYPE = "application/vnd.byleave.state.v1+json"
+    site: str
+    epoch: int
+    prev: str
+    root_version: int
+    issued_ms: int
+    expires_ms: int
+    run: tuple[Run, ...]
+    lifted: tuple[Lifted, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Halt:
+    """Stop. In force until a state names it in `lifted`; `valid_for_ms` bounds only its acceptance (ruling 1)."""
+
+    TYPE = "application/vnd.byleave.halt.v1+json"
+    site: str
+    scope: Scope
+    what: str
+    """capture, processing or reads."""
+    reason: str
+    buffer: str
+    """What becomes of the spool: drop or seal."""
+    issued_ms: int
+    valid_for_ms: int
+    nonce: str
+    discard_since_ms: int = 0
+    """Erase what was admitted since then; 0 for nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Effective:
+    """From when an accepted order counts; always after the last beacon signed before it."""
+
+    halt_id: str
+    effective_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Beacon:
+    """'At `service_ms` the state with this digest was in force, and these halts were.' One signature for the fleet."""
+
+    TYPE = "application/vnd.byleave.beacon.v1+json"
+    site: str
+    epoch: int
+    state: str
+    service_ms: int
+    n: int
+    lease_ms: int
+    halts: tuple[Effective, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """An endpoint asks for a session. `boot_ms` is the endpoint's own clock, echoed to nobody."""
+
+    TYPE = "application/vnd.byleave.request.v1+json"
+    site: str
+    endpoint: str
+    nonce: str
+    boot_ms: int
+    agent: str
+    """SHA-256 of the agent's own files."""
+    root_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """The answer. It names the nonce and a digest only, so that nobody reads from it who is at work (ruling 9)."""
+
+    TYPE = "application/vnd.byleave.grant.v1+json"
+    site: str
+    nonce: str
+    request: str
+    session: str
+    service_ms: int
+    epoch: int
+    not_after_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolment:
+    """Which endpoint has which key, and whose it is: pseudonyms only."""
+
+    TYPE = "application/vnd.byleave.enrolment.v1+json"
+    site: str
+    endpoint: str
+    key: str
+    subject: str
+    person_key: str
+    team: str
+    until_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Consent:
+    """Signed by the person: yes to exactly this manifest, or its withdrawal."""
+
+    TYPE = "application/vnd.byleave.consent.v1+json"
+    site: str
+    subject: str
+    manifest: str
+    given: bool
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """An endpoint's proof that it stopped. `prev` chains its acks."""
+
+    TYPE = "application/vnd.byleave.ack.v1+json"
+    site: str
+    endpoint: str
+    session: str
+    halt_id: str
+    epoch: int
+    seen_ms: int
+    stopped_ms: int
+    """Permit time at which the capture worker was reaped."""
+    worker_reaped: bool
+    last_seq: int
+    buffered: int
+    disposition: str
+    """dropped, sealed or empty."""
+    prev: str
+
+
+def dump(document: Any) -> bytes:
+    """The JSON body of a document: sorted keys, no spaces. Only the bytes count; this form is for people to diff."""
+    return json.dumps(asdict(document), sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def digest(body: bytes) -> str:
+    """The name of a document: SHA-256 of its exact body, hex."""
+    return hashlib.sha256(body).hexdigest()
+
+
+def load(kind: type[Document], body: bytes) -> Document:
+    """Reads a body strictly as `kind`.
+
+    Raises Forged: too large, not UTF-8 JSON, duplicate keys, floats, unknown or missing fields, wrong types, out of range.
+    """
+    if len(body) > BODY_BYTES_MAX:
+        raise Forged(f"{kind.__name__} of {len(body)} bytes, at most {BODY_BYTES_MAX}", reason="oversized")
+    try:
+        outer = json.loads(
+            body.decode("utf-8"), object_pairs_hook=_unique, parse_float=_refuse, parse_constant=_refuse, parse_int=_integer
+        )
+        built: Document = _build(kind, outer)
+    except (ValueError, TypeError, KeyError, RecursionError):
+        raise Forged(f"the body is not a {kind.__name__} document", reason="malformed") from None
+    return built
+
+
+def _build(kind: Any, value: Any) -> Any:
+    if is_dataclass(kind) and isinstance(kind, type):
+        hints = _hints(kind)
+        if not isinstance(value, dict) or set(value) != set(hints):
+            raise ValueError
+        return kind(**{name: _build(hint, value[name]) for name, hint in hints.items()})
+    if typing.get_origin(kind) is tuple:
+        if not isinstance(value, list) or len(value) > ITEMS_MAX:
+            raise ValueError
+        return tuple(_build(typing.get_args(kind)[0], item) for item in value)
+    if type(value) is not kind:  # exactly: True is not an integer here
+        raise ValueError
+    return value
+
+
+@cache
+def _hints(kind: type) -> types.MappingProxyType[str, Any]:
+    hints = typing.get_type_hints(kind)
+    return types.MappingProxyType({field.name: hints[field.name] for field in fields(kind)})
+
+
+def _unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError
+    return found
+
+
+def _refuse(_: str) -> Any:
+    raise ValueError
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > 20 or not 0 <= int(digits) <= INTEGER_MAX:
+        raise ValueError
+    return int(digits)
