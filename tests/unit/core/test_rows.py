@@ -1,0 +1,66 @@
+"""Sanitized rows survive their columns, and give nothing away that they must not."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from byleave.core import codec
+from byleave.core.errors import Forged
+from byleave.core.events import Kind, Screen
+from byleave.core.rows import (
+    KEY_ROW,
+    ROW_TIME_STEP_MS,
+    ActionKind,
+    ActionRow,
+    EventRow,
+    KeyClass,
+    pack_actions,
+    pack_events,
+    unpack_actions,
+    unpack_events,
+)
+
+_pointer = st.builds(
+    EventRow, st.integers(10**12, 10**12 + 10**6), st.sampled_from([0, 1, 2]), st.sampled_from(["editor", "terminal"]),
+    st.integers(-5, 4000), st.integers(0, 3000), st.integers(0, 3),
+)  # fmt: skip
+_wheel = st.builds(
+    lambda at, dx, dy: EventRow(at, Kind.SCROLL, "editor", 1, 2, 0, dx, dy),
+    st.integers(10**12, 10**12 + 10**6), st.integers(-7, 7), st.integers(-7, 7),
+)  # fmt: skip
+_key = st.builds(
+    lambda at, c: EventRow(at * 100, KEY_ROW, "editor", key_class=c),
+    st.integers(10**10, 10**10 + 999),
+    st.sampled_from(KeyClass),
+)
+
+
+@given(st.lists(st.one_of(_pointer, _wheel, _key), max_size=60))
+def test_event_rows_survive_their_columns(rows: list[EventRow]) -> None:
+    columns = codec.decode_body("sanitized_events", codec.encode_body("sanitized_events", pack_events(rows, Screen(800, 600))))
+    assert unpack_events(columns) == (rows, Screen(800, 600))
+
+
+def test_key_times_are_rounded_whatever_the_caller_did() -> None:
+    columns = pack_events([EventRow(12_345, KEY_ROW, "editor", key_class=KeyClass.CHAR)], Screen(1, 1))
+    assert unpack_events(columns)[0][0].at_ms % ROW_TIME_STEP_MS == 0
+
+
+def test_columns_that_do_not_agree_are_refused() -> None:
+    columns = pack_events([EventRow(1_000, 0, "editor")], Screen(1, 1))
+    for change in ({"x": b""}, {"app": b"\5"}, {"key_class": b"\x63"}, {"arg": b""}):
+        with pytest.raises(Forged):
+            unpack_events({**columns, **change})
+
+
+def test_actions_survive_their_record() -> None:
+    rows = [ActionRow(ActionKind.TYPE, 0, 100, "editor", text="write to <EMAIL>", redactions=("EMAIL",)),
+            ActionRow(ActionKind.HOTKEY, 0, 0, "editor", keys=("ctrl", "s"))]  # fmt: skip
+    record = codec.decode_body("sanitized_actions", codec.encode_body("sanitized_actions", pack_actions(rows)))
+    assert unpack_actions(record) == rows
+
+
+def test_an_actions_repr_does_not_show_its_text() -> None:
+    assert "EMAIL>" not in repr(ActionRow(ActionKind.TYPE, 0, 1, "editor", text="write to <EMAIL>"))
