@@ -1,7 +1,8 @@
 """The `byleave` command: set-up commands of its own, and those of every room, merged into one.
 
 Exit codes: 0 done; 1 something is refused, forged, unreachable or broken; 2 wrong usage or configuration. Errors are one
-sentence on stderr. An error that nobody foresaw is told by its type and place only: its message could hold captured content (P4).
+sentence on stderr. An error that nobody foresaw is told by its type and place only: its message could hold captured
+content (P4).
 """
 
 from __future__ import annotations
