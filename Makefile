@@ -1,0 +1,42 @@
+# `make` alone prints this list. Every target sets up what it needs first.
+.DEFAULT_GOAL := help
+.PHONY: help setup python demo quick test prove check bench lock
+
+BIN = $(if $(wildcard .venv/Scripts/python.exe),.venv/Scripts,.venv/bin)
+ROOMS = schemas core control producers processors sinks deploy
+PYTEST = $(BIN)/python -m pytest
+
+help: ## Print what each target does.
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' Makefile
+
+setup: ## Install everything into .venv and a cache: Python packages, Java if there is none, Kafka, system tools.
+	@bash deploy/setup.sh
+
+python:
+	@bash deploy/setup.sh python
+
+demo: setup ## Run the whole way with three endpoints, halt it, and prove it (KEEP=1 leaves it running, JSON=1 ends with JSON).
+	@$(BIN)/byleave demo $(if $(filter 1,$(KEEP)),--keep) $(if $(filter 1,$(JSON)),--json)
+
+quick: python ## Run the unit, promise and house tests that need no broker and no display.
+	$(PYTEST) tests/unit tests/promises tests/house -m "not broker and not display and not prove"
+
+test: setup ## Run every test at a size that fits ten minutes on two cores.
+	$(PYTEST) -m "not prove"
+
+prove: setup ## Run every test and the full numbers of every proof, with a report in .cache/prove.xml.
+	$(PYTEST) --junitxml=.cache/prove.xml
+
+check: python ## Check style, types, layers, generated files and locks.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy --strict $(addprefix -p byleave.,$(ROOMS))
+	$(BIN)/lint-imports
+	$(BIN)/byleave generate --check
+	$(PYTEST) -q tests/house
+
+bench: setup ## Measure speed, and print the figures with the machine they were measured on.
+	$(BIN)/python -m bench
+
+lock: python ## Resolve the dependencies anew into the locked, hashed requirements (UPGRADE=1 takes newer ones).
+	bash deploy/lock.sh

@@ -1,0 +1,120 @@
+#!/usr/bin/env bash
+# Everything that the project needs on this machine: .venv from the locked requirements, a Java runtime, Kafka's jars, system tools.
+#   deploy/setup.sh           all of it
+#   deploy/setup.sh python    only .venv: enough for `make quick` and `make check`
+# Quick and harmless to repeat; an interrupted run is repaired by the next one. Asks before it installs system packages, at a
+# terminal only and for a minute at most: YES=1 answers yes, and where there is no terminal it installs and says so.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+part=${1:-all}
+cache=${BYLEAVE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/byleave}
+version=$(sed -n 's:.*<kafka.version>\(.*\)</kafka.version>.*:\1:p' deploy/kafka/pom.xml)
+kafka=$cache/kafka-$version
+stamp=.venv/byleave-setup
+bin=.venv/bin
+case $(uname -s) in MINGW* | MSYS* | CYGWIN*) bin=.venv/Scripts ;; esac
+python=$bin/python
+
+say() { printf 'setup: %s\n' "$*"; }
+fail() {
+  printf 'setup: %s\n' "$*" >&2
+  exit 1
+}
+
+works() { "$1" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; }
+
+find_python() { # a shim may be on PATH and still start nothing: each candidate is tried
+  local name
+  for name in python3.13 python3.12 python3.11 python3 python; do
+    if command -v "$name" >/dev/null && works "$name"; then
+      printf '%s' "$name"
+      return
+    fi
+  done
+}
+
+agreed() { # agreed WHAT: yes at once with YES=1 or without a terminal, else what the person says
+  if [ "${YES:-0}" = 1 ] || [ ! -t 0 ]; then return 0; fi
+  local answer=n
+  printf 'setup: install %s with apt-get? [y/N] ' "$1"
+  read -r -t 60 answer || printf '\n'
+  case $answer in [yY]*) return 0 ;; *) return 1 ;; esac
+}
+
+install_packages() { # install_packages PACKAGE...: false, with the command to run, where that is not possible or not wanted
+  local sudo=
+  [ "$(id -u)" = 0 ] || sudo='sudo '
+  if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null && agreed "$*"; then
+    say "installing $* with apt-get"
+    if apt-get install -y -qq --no-install-recommends "$@" </dev/null >/dev/null 2>&1; then return 0; fi
+    apt-get update -qq </dev/null >/dev/null 2>&1 || true
+    if DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" </dev/null >/dev/null 2>&1; then
+      return 0
+    fi
+  fi
+  say "missing: $*; install with: ${sudo}apt-get install $*"
+  return 1
+}
+
+fingerprint() { # changes with whatever decides what is installed
+  cat deploy/requirements.lock deploy/requirements-build.lock pyproject.toml deploy/setup.sh | cksum
+}
+
+set_up_python() {
+  if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$(fingerprint)" ] && [ -x "$python" ]; then return; fi
+  if ! "$python" -c 'import pip' >/dev/null 2>&1; then
+    local found
+    found=$(find_python)
+    if [ -z "$found" ] && install_packages python3 python3-venv; then found=$(find_python); fi
+    [ -n "$found" ] || fail "no Python >= 3.11 with venv was found; install one, then run this again"
+    say "making .venv with $("$found" --version)"
+    "$found" -m venv --clear .venv
+  fi
+  say "installing the locked requirements"
+  local pip=("$python" -m pip --disable-pip-version-check install --quiet --no-input --no-deps)
+  "${pip[@]}" --require-hashes -r deploy/requirements-build.lock
+  "${pip[@]}" --require-hashes --no-build-isolation -r deploy/requirements.lock
+  "${pip[@]}" --no-build-isolation --editable .
+  fingerprint >"$stamp"
+}
+
+set_up_java() {
+  if ! java=$("$python" -m byleave.deploy.jvm java 2>/dev/null); then
+    say "no Java >= 17 was found; installing one into .venv"
+    "$python" -m pip --disable-pip-version-check install --quiet --no-input --no-deps --require-hashes \
+      -r deploy/requirements-jvm.lock
+    java=$("$python" -m byleave.deploy.jvm java)
+  fi
+}
+
+set_up_kafka() {
+  [ -f "$kafka/libs/kafka_2.13-$version.jar" ] && return
+  command -v mvn >/dev/null || install_packages maven || fail "Maven is needed once, to fetch Kafka"
+  say "fetching Kafka $version into $kafka"
+  mkdir -p "$cache"
+  local fetched
+  fetched=$(mktemp -d "$cache/.fetch.XXXXXX")
+  # shellcheck disable=SC2064 # the folder's name as it is now
+  trap "rm -rf '$fetched'" EXIT
+  JAVA_HOME=${JAVA_HOME:-$(dirname "$(dirname "$java")")} mvn -q -B --strict-checksums -f deploy/kafka/pom.xml \
+    dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$fetched/libs" </dev/null
+  BYLEAVE_CACHE=$cache "$python" -m byleave.deploy.jvm keep "$fetched" deploy/kafka/jars.sha256
+}
+
+set_up_screen_tools() { # for the tests and the demo, which capture from an X server of their own
+  [ "$(uname -s)" = Linux ] || return 0
+  local missing=()
+  command -v Xvfb >/dev/null || missing+=(xvfb)
+  command -v xterm >/dev/null || missing+=(xterm)
+  command -v xdotool >/dev/null || missing+=(xdotool)
+  command -v xauth >/dev/null || missing+=(xauth)
+  command -v xkbcomp >/dev/null || missing+=(x11-xkb-utils)
+  [ "${#missing[@]}" -eq 0 ] || install_packages "${missing[@]}" || true
+}
+
+set_up_python
+[ "$part" = python ] && exit 0
+set_up_java
+set_up_kafka
+set_up_screen_tools
