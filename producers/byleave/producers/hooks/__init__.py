@@ -1,0 +1,1 @@
+"""Where events come from: each source is one file behind the interface of `source.py`."""
