@@ -1,0 +1,462 @@
+"""The hold: one queue of a session's events in input order, from which nothing leaves before what came before it is decided.
+
+Promises  text is decided a stretch at a time, whole; an event that waits is in the account as held; all of it is bounded. See
+          `session.py` for when a key is final.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from byleave.core.events import FocusEvent, KeyEvent, Kind, Modifiers, PointerEvent, Screen
+from byleave.core.levels import Level
+from byleave.core.rows import ActionKind, ActionRow, KeyClass
+from byleave.processors.account import Account
+from byleave.processors.classify import NOWHERE, Context, context_of, record_level
+from byleave.processors.keyboard import (
+    AWAY,
+    COMMAND,
+    EDITING,
+    MODIFIER_BITS,
+    MOVING,
+    NAMED,
+    NO_EFFECT_ON_TEXT,
+    SHORTCUTS,
+    is_command,
+    plain_key,
+    shortcut_names,
+)
+from byleave.processors.reassemble import KEY, POINTER, TEXT, TYPED, UNKNOWN_CHAR, Field, Item, Outcome
+from byleave.processors.redact import Span, find_spans, safe_cut
+from byleave.processors.reduce import Reducer, Rows, rounded
+from byleave.processors.rules import Rules
+
+HOLD_MS = 30_000
+HOLD_CHARS = 500
+CHECK_MS, CHECK_CHARS = 5_000, 100
+PIECE_CHARS_MAX = 5_000
+"""Longest held stretch (one paste and what surrounds it); beyond it the stretch ends where it is."""
+QUEUE_MAX = 4_096
+FIELDS_MAX = 64
+DOWN_MAX = 64
+SHORTCUTS_IN_A_ROW_MAX = 4
+"""More shortcuts than this without other input is a stuck modifier under someone's typing: they are counted, not written."""
+
+
+@dataclass(slots=True)
+class Hold:
+    """All that a session still has to decide. `down` maps keys that are down to their press, or to what became of it."""
+
+    account: Account
+    context: Context = NOWHERE
+    piece: Field = field(default_factory=Field)
+    handle: int = -1
+    fields: dict[int, Field] = field(default_factory=dict)
+    queue: list[Item] = field(default_factory=list)
+    down: dict[str, Item | Outcome] = field(default_factory=dict, repr=False)
+    modifiers: dict[str, int] = field(default_factory=dict)
+    loose: int = 0
+    now_ms: int = 0
+    shortcuts: int = 0
+    reducer: Reducer = field(default_factory=Reducer)
+
+    # -- what the session calls -------------------------------------------------------------------------------------------
+
+    def advance(self, now_ms: int, rules: Rules, rows: Rows) -> None:
+        """The endpoint says that it is `now_ms`: 30 s of silence decide its field."""
+        if now_ms <= self.now_ms:
+            return
+        self.now_ms = now_ms
+        if self.piece.chars and now_ms - self.piece.newest_ms >= HOLD_MS:
+            self.decide(rules, rows)
+        self.reducer.tick(now_ms, rows)
+
+    def pointer(self, event: PointerEvent, screen: Screen, rules: Rules, rows: Rows) -> None:
+        """A move, button or wheel event."""
+        if event.kind is Kind.BUTTON_DOWN:
+            self.shortcuts = 0
+            self._click(event.button, rules, rows)
+        context = self.context
+        place = (event.x / screen.width, event.y / screen.height) if screen.width and screen.height else (-1.0, -1.0)
+        self._pass(Item(POINTER, event.at_ms, context.app, context.level, _outcome(context.level), 1, (event, *place)), rows)
+
+    def focus(self, event: FocusEvent, rules: Rules, rows: Rows) -> None:
+        """Another window, or the same one anew. Modifiers held across it are not trusted."""
+        self.decide(rules, rows)
+        self._settle_loose()
+        self.modifiers.clear()
+        self.shortcuts = 0
+        window = event.window
+        self.context = context_of(window, rules.policy)
+        self.handle = window.handle
+        place = f"{window.app}\n{window.site}"
+        known = self.fields.pop(window.handle, None)
+        self.piece = known if known is not None and known.app == place else Field(place)
+        self.fields[window.handle] = self.piece
+        if len(self.fields) > FIELDS_MAX:
+            del self.fields[next(iter(self.fields))]
+        self.account.settle(_outcome(self.context.level), 1)
+
+    def key(self, event: KeyEvent, rules: Rules, rows: Rows) -> None:
+        """A press, release or paste."""
+        if self.context.text_level == Level.SECRET:
+            self.account.settle(Outcome.LEVEL4, 1)
+        elif event.kind is Kind.RELEASE:
+            self._release(event)
+        elif event.kind is Kind.PASTE:
+            self._paste(event, rules, rows)
+        elif event.key in MODIFIER_BITS:
+            self.modifiers[event.key] = event.at_ms
+            self.loose += 1
+        else:
+            self._press(event, rules, rows)
+        if len(self.queue) > QUEUE_MAX:
+            self.decide(rules, rows)
+
+    def finish(self, rules: Rules, rows: Rows, *, vanished: bool = False) -> None:
+        """The session is over. If its endpoint vanished, the open token is dropped."""
+        if vanished:
+            self._drop_open_token()
+        self.decide(rules, rows)
+        self._settle_loose()
+        self.reducer.finish(rows)
+
+    def lose(self, rules: Rules, rows: Rows) -> None:
+        """Events are missing here: what they did to the text is not known."""
+        self._barrier(rules, rows)
+        self.down.clear()
+        self.modifiers.clear()
+
+    # -- keys -------------------------------------------------------------------------------------------------------------
+
+    def _press(self, event: KeyEvent, rules: Rules, rows: Rows) -> None:
+        modifiers = self._trusted(event)
+        key = plain_key(event.key, modifiers) if event.key <= " " else event.key
+        if modifiers & COMMAND and is_command(key, modifiers):
+            self._command(event, key, modifiers, rules, rows)
+            return
+        self.shortcuts = 0
+        if len(key) == 1:
+            self._text(event, key, None, rules, rows)
+        elif key == "space":
+            self._text(event, " ", None, rules, rows)
+        elif key in EDITING:
+            self._edit(event, key, modifiers, rules, rows)
+        elif key in MOVING:
+            self._move(event, key, modifiers, rules, rows)
+        elif key == "enter":
+            self._enter(event, rules, rows)
+        elif key in NAMED:
+            self._named(event, key, rules, rows)
+        else:
+            self._text(event, UNKNOWN_CHAR, None, rules, rows)
+
+    def _text(self, event: KeyEvent, text: str, data: str | None, rules: Rules, rows: Rows) -> None:
+        at_ms, context, piece = event.at_ms, self.context, self.piece
+        item = Item(TEXT, at_ms, context.app, context.text_level, Outcome.PENDING, 1 + self.loose, data)
+        self.loose = 0
+        self.queue.append(item)
+        if data is None:
+            self._remember_down(event.key, item)
+        piece.insert(text, item)
+        if (text.isspace() or data is not None) and piece.caret == len(piece.chars):
+            self._let_go(rules, rows)
+
+    def _paste(self, event: KeyEvent, rules: Rules, rows: Rows) -> None:
+        if not event.key:
+            self._barrier(rules, rows)
+            self.account.settle(_outcome(self.context.text_level), 1)
+            return
+        if len(self.piece.chars) + len(event.key) > PIECE_CHARS_MAX:
+            self.decide(rules, rows)
+        self._text(event, event.key, "paste", rules, rows)
+
+    def _edit(self, event: KeyEvent, key: str, modifiers: Modifiers, rules: Rules, rows: Rows) -> None:
+        word, line = bool(modifiers & (Modifiers.CONTROL | Modifiers.ALT)), bool(modifiers & Modifiers.META)
+        known = self.piece.delete(word) if key == "delete" else self.piece.backspace(word, line)
+        if not known:
+            self.account.late_deletions += 1
+        self._withheld(event)
+        self._after_edit(rows)
+
+    def _move(self, event: KeyEvent, key: str, modifiers: Modifiers, rules: Rules, rows: Rows) -> None:
+        select = bool(modifiers & Modifiers.SHIFT)
+        if self.piece.chars and self.piece.move(key, select, bool(modifiers & (Modifiers.CONTROL | Modifiers.ALT))):
+            self._withheld(event)  # how far the caret moved would tell the length of what it passed
+        elif self.piece.chars or not (key == "end" and self.piece.anchored):
+            self._barrier(rules, rows)
+            self._named(event, key, rules, rows)
+        else:
+            self._named(event, key, rules, rows)
+
+    def _enter(self, event: KeyEvent, rules: Rules, rows: Rows) -> None:
+        self.decide(rules, rows, closed=True)
+        self.piece.remember("\n")
+        self._key_row(event, "enter", rows)
+        if self.context.enter_submits:
+            self.piece.level = 0
+            self.piece.anchored, self.piece.open_left = True, False
+
+    def _named(self, event: KeyEvent, key: str, rules: Rules, rows: Rows) -> None:
+        if key == "tab":
+            self.decide(rules, rows, closed=not self.context.readline)
+            # At a prompt tab completes: what stands before the caret then is not known.
+            self.piece.restart(anchored=not self.context.readline, open_left=self.context.readline)
+        elif key in AWAY or key == "insert":
+            self._barrier(rules, rows)
+        elif key == "esc":
+            self.decide(rules, rows)
+        self._key_row(event, key, rows)
+
+    def _command(self, event: KeyEvent, key: str, modifiers: Modifiers, rules: Rules, rows: Rows) -> None:
+        """A shortcut. What it does to the text is followed where that is known, else the stretch ends here."""
+        key = key.lower()
+        if key in EDITING:
+            self._edit(event, key, modifiers, rules, rows)
+            return
+        if key in MOVING:
+            self._move(event, key, modifiers, rules, rows)
+            return
+        if self.context.readline and modifiers & COMMAND == Modifiers.CONTROL and self._line_edit(event, key, rules, rows):
+            return
+        self._shortcut_effect(key, modifiers, rules, rows)
+        if key == "enter":
+            self.decide(rules, rows, closed=True)
+        self.shortcuts += 1
+        known = (key in SHORTCUTS or key in NAMED) and self.shortcuts <= SHORTCUTS_IN_A_ROW_MAX
+        self._key_row(event, key, rows, shortcut_names(key, modifiers) if known else ())
+
+    def _line_edit(self, event: KeyEvent, key: str, rules: Rules, rows: Rows) -> bool:
+        """The editing keys of a prompt. True if `key` is one."""
+        if key in ("a", "e"):
+            self._move(event, "home" if key == "a" else "end", Modifiers.NONE, rules, rows)
+        elif key in ("w", "h", "u"):
+            if not self.piece.backspace(word=key == "w", line=key == "u"):
+                self.account.late_deletions += 1
+            self._withheld(event)
+        elif key == "k":
+            self.piece.delete_to_end()
+            self._withheld(event)
+        else:
+            return False
+        self._after_edit(rows)
+        return True
+
+    def _shortcut_effect(self, key: str, modifiers: Modifiers, rules: Rules, rows: Rows) -> None:
+        if key in ("z", "y"):
+            self.piece.withhold()  # undone text may be any of it, and nobody knows what is left
+            self._after_edit(rows)
+            self._barrier(rules, rows)
+        elif key == "a" and self.piece.chars:
+            if not self.piece.select_all():
+                self.piece.open_left = True
+        elif key == "x" and self.piece.anchor >= 0:
+            self.piece.erase_selection()
+            self._after_edit(rows)
+        elif key == "c" and self.context.readline and modifiers & Modifiers.CONTROL:
+            self.decide(rules, rows)
+            self.piece.remember("\n")
+        elif key not in NO_EFFECT_ON_TEXT:
+            self._barrier(rules, rows)
+
+    def _release(self, event: KeyEvent) -> None:
+        key = event.key
+        if key in MODIFIER_BITS:
+            self.modifiers.pop(key, None)
+            self.loose += 1
+            return
+        owner = self.down.pop(key, None)
+        if owner is None:
+            owner = self.down.pop(key.swapcase(), None)  # shift came up before its letter
+        if owner is None:
+            self.account.settle(_outcome(self.context.text_level), 1)
+        elif isinstance(owner, Outcome):
+            self.account.settle(owner, 1)
+        elif owner.count:
+            owner.count += 1
+        else:
+            self.account.settle(owner.outcome, 1)
+
+    def _trusted(self, event: KeyEvent) -> Modifiers:
+        """Modifiers as reported, without those that went down more than 30 s ago: their release was lost."""
+        modifiers = event.modifiers
+        if modifiers & COMMAND and self.modifiers:
+            for name, since_ms in list(self.modifiers.items()):
+                if event.at_ms - since_ms > HOLD_MS:
+                    modifiers &= ~MODIFIER_BITS[name]
+        return modifiers
+
+    # -- deciding ---------------------------------------------------------------------------------------------------------
+
+    def decide(self, rules: Rules, rows: Rows, *, closed: bool = False) -> None:
+        """Decides all that is held. `closed`: the last token is known to be whole."""
+        piece = self.piece
+        if piece.chars:
+            text = "".join(piece.chars)
+            spans = find_spans(piece.context, text, rules, open_left=piece.open_left, open_right=not closed)
+            self._decide(text, spans, len(text), rules)
+            piece.remember(text[: piece.caret])
+            if piece.caret < len(text):
+                piece.anchored = False  # final text stands to the right of the caret
+            piece.clear()
+        if self.queue:
+            self._settle(rows)
+
+    def _let_go(self, rules: Rules, rows: Rows) -> None:
+        """Decides the part of the piece that is 30 s or 500 characters behind its newest key, if nothing touches the cut."""
+        piece = self.piece
+        size, newest_ms = len(piece.chars), piece.newest_ms
+        old = newest_ms - piece.owners[0].at_ms > HOLD_MS and newest_ms >= piece.check_ms
+        if not old and (size <= HOLD_CHARS or size < piece.check_chars):
+            return
+        piece.check_ms, piece.check_chars = newest_ms + CHECK_MS, size + CHECK_CHARS
+        limit = size - HOLD_CHARS
+        if old:
+            first_young = next((n for n, owner in enumerate(piece.owners) if newest_ms - owner.at_ms < HOLD_MS), size)
+            limit = max(limit, first_young)
+        text = "".join(piece.chars)
+        spans = find_spans(piece.context, text, rules, open_left=piece.open_left, open_right=True)
+        cut = safe_cut(text, spans, limit)
+        if cut > 0:
+            self._decide(text[:cut], [span for span in spans if span.end <= cut], cut, rules)
+            piece.remember(text[:cut])
+            del piece.chars[:cut], piece.owners[:cut]
+            piece.caret -= cut
+            piece.anchor, piece.open_left = -1, False
+            piece.check_chars = len(piece.chars) + CHECK_CHARS
+            self._settle(rows)
+        elif size > PIECE_CHARS_MAX:
+            self.decide(rules, rows)
+
+    def _decide(self, text: str, spans: list[Span], size: int, rules: Rules) -> None:
+        """Gives each owner of `text` its outcome and puts the stretch's action in front of the first of them."""
+        piece, account = self.piece, self.account
+        labels = [span.label for span in spans]
+        for label in labels:
+            account.found(label)
+        start = Level(max(self.context.text_level, piece.level))
+        level = record_level(start, text, labels, rules.policy, rules.vocabulary.topics)
+        piece.level = level
+        outcome = _outcome(level)
+        owners = piece.owners[:size]
+        for owner in owners:
+            owner.outcome, owner.level = outcome, level
+        if outcome is Outcome.LEVEL4:
+            return
+        sanitized, at = [], 0
+        for span in spans:
+            sanitized += [text[at : span.start], f"<{span.label}>"]
+            at = span.end
+            for owner in owners[span.start : span.end]:
+                owner.data = "redacted"
+        sanitized.append(text[at:])
+        first = next(n for n, item in enumerate(self.queue) if item.kind == TEXT and item.outcome is outcome)
+        start_ms, end_ms = self.queue[first].at_ms, owners[-1].at_ms
+        if spans or piece.disturbed:
+            # Times inside the stretch would tell how long what is missing was (P5).
+            end_ms = start_ms
+            for owner in owners:
+                owner.at_ms = start_ms
+        action = ActionRow(
+            ActionKind.TYPE, rounded(start_ms), max(rounded(start_ms), rounded(end_ms)), self.context.app,
+            text="".join(sanitized), redactions=tuple(labels),
+        )  # fmt: skip
+        self.queue.insert(first, Item(TYPED, start_ms, self.context.app, level, outcome, 0, action))
+
+    def _drop_open_token(self) -> None:
+        piece = self.piece
+        first = len(piece.chars)
+        while first and not piece.chars[first - 1].isspace():
+            first -= 1
+        for owner in piece.owners[first:]:
+            owner.outcome = Outcome.DROPPED
+        del piece.chars[first:], piece.owners[first:]
+        piece.caret, piece.anchor = min(piece.caret, first), -1
+
+    # -- the queue --------------------------------------------------------------------------------------------------------
+
+    def _pass(self, item: Item, rows: Rows) -> None:
+        if self.queue:
+            self.queue.append(item)
+        else:
+            self._emit(item, rows)
+
+    def _settle(self, rows: Rows) -> None:
+        """Lets go what is decided, up to the first that is not."""
+        done = 0
+        for item in self.queue:
+            if item.outcome is Outcome.PENDING:
+                break
+            done += 1
+            self._emit(item, rows)
+        del self.queue[:done]
+
+    def _emit(self, item: Item, rows: Rows) -> None:
+        outcome, kind = item.outcome, item.kind
+        self.account.settle(outcome, item.count)
+        item.count = 0
+        if outcome is not Outcome.KEPT and outcome is not Outcome.REVIEWED:
+            return
+        if kind == TEXT:
+            if item.data is None:
+                self.reducer.key(item.at_ms, item.app, item.level, KeyClass.CHAR, None, rows)
+        elif kind == POINTER:
+            event, x, y = item.data
+            self.reducer.pointer(event, x, y, item.app, item.level, rows)
+        elif kind == TYPED:
+            self.reducer.typed(item.level, item.data, rows)
+        else:
+            self._emit_key(item, rows)
+
+    def _emit_key(self, item: Item, rows: Rows) -> None:
+        names: tuple[str, ...] = item.data
+        if not names:
+            return
+        kind, at_ms = (ActionKind.PRESS if len(names) == 1 else ActionKind.HOTKEY), rounded(item.at_ms)
+        key_class = NAMED.get(names[-1], KeyClass.CHAR)
+        self.reducer.key(item.at_ms, item.app, item.level, key_class, ActionRow(kind, at_ms, at_ms, item.app, keys=names), rows)
+
+    def _key_row(self, event: KeyEvent, key: str, rows: Rows, names: tuple[str, ...] | None = None) -> None:
+        """A key that is an action by itself; with `names` empty it is counted and not written."""
+        context = self.context
+        shown = (key,) if names is None else names
+        item = Item(KEY, event.at_ms, context.app, context.level, _outcome(context.level), 1 + self.loose, shown)
+        self.loose = 0
+        self._remember_down(event.key, item)
+        self._pass(item, rows)
+
+    # -- small things -----------------------------------------------------------------------------------------------------
+
+    def _click(self, button: int, rules: Rules, rows: Rows) -> None:
+        self.decide(rules, rows)
+        if not self.context.readline or button != 1:  # the middle button pastes
+            self.piece.restart(anchored=False, open_left=True)
+
+    def _barrier(self, rules: Rules, rows: Rows) -> None:
+        """Decides what is held; what follows may stand anywhere in the same field."""
+        self.decide(rules, rows)
+        self.piece.context, self.piece.anchored, self.piece.open_left = "", False, True
+
+    def _after_edit(self, rows: Rows) -> None:
+        if self.queue and not self.piece.chars:
+            self._settle(rows)
+
+    def _withheld(self, event: KeyEvent) -> None:
+        self.account.settle(Outcome.WITHHELD, 1 + self.loose)
+        self.loose = 0
+        self._remember_down(event.key, Outcome.WITHHELD)
+
+    def _remember_down(self, key: str, owner: Item | Outcome) -> None:
+        if len(self.down) >= DOWN_MAX:
+            self.down.clear()
+        self.down[key] = owner
+
+    def _settle_loose(self) -> None:
+        self.account.settle(_outcome(self.context.text_level), self.loose)
+        self.loose = 0
+
+
+def _outcome(level: int) -> Outcome:
+    if level <= Level.INTERNAL:
+        return Outcome.KEPT
+    return Outcome.REVIEWED if level == Level.PEOPLE else Outcome.LEVEL4

@@ -1,0 +1,181 @@
+"""Settled events to rows: event rows without text, and actions in the grain that trainers use.
+
+    click, double, triple   same button within 500 ms and 5 px          drag    moved more than 5 px while down
+    scroll                  notches with gaps of at most 1 s            type    a decided stretch
+    press                   enter, tab and named keys                   hotkey  ctrl, alt or meta with a key
+
+Promises  waiting (is this click the first of two?) is by the endpoint's own stamps, so that rows do not depend on how the input was
+          cut into batches. Places of actions are fractions of the screen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from byleave.core.events import Kind, PointerEvent
+from byleave.core.rows import KEY_ROW, ROW_TIME_STEP_MS, ActionKind, ActionRow, EventRow, KeyClass
+
+CLICK_MS_MAX = 500
+CLICK_PIXELS_MAX = 5
+SCROLL_GAP_MS_MAX = 1000
+_BUTTONS = {1: "left", 2: "middle", 3: "right"}
+_CLICKS = (ActionKind.CLICK, ActionKind.DOUBLE_CLICK, ActionKind.TRIPLE_CLICK)
+
+
+@dataclass(slots=True)
+class Click:
+    """A button that is down, or clicks that may still become more. Pixels for comparing, fractions for the row."""
+
+    app: str
+    level: int
+    button: int
+    start_ms: int
+    down_ms: int
+    end_ms: int
+    px: int
+    py: int
+    x: float
+    y: float
+    times: int = 0
+
+
+@dataclass(slots=True)
+class Scroll:
+    """Notches that may still become more."""
+
+    app: str
+    level: int
+    start_ms: int
+    end_ms: int
+    x: float
+    y: float
+    dx: int
+    dy: int
+
+
+@dataclass(slots=True)
+class Rows:
+    """Rows of one batch by level, in the order of the session."""
+
+    events: dict[int, list[EventRow]] = field(default_factory=dict)
+    actions: dict[int, list[ActionRow]] = field(default_factory=dict)
+
+    def event(self, level: int, row: EventRow) -> None:
+        self.events.setdefault(level, []).append(row)
+
+    def action(self, level: int, row: ActionRow) -> None:
+        self.actions.setdefault(level, []).append(row)
+
+
+def rounded(at_ms: int) -> int:
+    """A time as rows may say it."""
+    return at_ms // ROW_TIME_STEP_MS * ROW_TIME_STEP_MS
+
+
+@dataclass(slots=True)
+class Reducer:
+    """What the last settled events may still become."""
+
+    down: Click | None = None
+    click: Click | None = None
+    scroll: Scroll | None = None
+
+    def tick(self, now_ms: int, rows: Rows) -> None:
+        """Ends what no event after `now_ms` can join."""
+        if self.click is not None and self.down is None and now_ms - self.click.down_ms > CLICK_MS_MAX:
+            self._end_click(rows)
+        if self.scroll is not None and now_ms - self.scroll.end_ms > SCROLL_GAP_MS_MAX:
+            self._end_scroll(rows)
+
+    def pointer(self, event: PointerEvent, x: float, y: float, app: str, level: int, rows: Rows) -> None:
+        """A settled pointer event; `x`, `y` its place as fractions of the screen of its time."""
+        rows.event(level, EventRow(event.at_ms, event.kind, app, event.x, event.y, event.button, event.dx, event.dy))
+        if event.kind is Kind.BUTTON_DOWN:
+            self._button_down(event, x, y, app, level, rows)
+        elif event.kind is Kind.BUTTON_UP:
+            self._button_up(event, x, y, rows)
+        elif event.kind is Kind.SCROLL:
+            self._turn(event, x, y, app, level, rows)
+
+    def key(self, at_ms: int, app: str, level: int, key_class: KeyClass, action: ActionRow | None, rows: Rows) -> None:
+        """A settled key, with the action that it is by itself."""
+        rows.event(level, EventRow(at_ms, KEY_ROW, app, key_class=key_class))
+        if action is not None:
+            self.typed(level, action, rows)
+
+    def typed(self, level: int, action: ActionRow, rows: Rows) -> None:
+        """An action that is whole; what came before it is over."""
+        self._end_click(rows)
+        self._end_scroll(rows)
+        rows.action(level, action)
+
+    def finish(self, rows: Rows) -> None:
+        """The session is over: nothing can join any more. A button still down counts as a click where it went down."""
+        if self.down is not None:
+            self._release_down(rows)
+        self._end_click(rows)
+        self._end_scroll(rows)
+
+    def _button_down(self, event: PointerEvent, x: float, y: float, app: str, level: int, rows: Rows) -> None:
+        if self.down is not None:
+            self._release_down(rows)  # its release was lost
+        self._end_scroll(rows)
+        last = self.click
+        if last is not None and not (
+            last.button == event.button and event.at_ms - last.down_ms <= CLICK_MS_MAX and _near(last, event) and last.times < 3
+        ):
+            self._end_click(rows)
+        self.down = Click(app, level, event.button, event.at_ms, event.at_ms, event.at_ms, event.x, event.y, x, y)
+
+    def _button_up(self, event: PointerEvent, x: float, y: float, rows: Rows) -> None:
+        down = self.down
+        if down is None or down.button != event.button:
+            return
+        if not _near(down, event):
+            self.down = None
+            self._end_click(rows)
+            start, end = rounded(down.start_ms), rounded(event.at_ms)
+            name = _BUTTONS.get(down.button, "")
+            rows.action(down.level, ActionRow(ActionKind.DRAG, start, end, down.app, name, down.x, down.y, x, y))
+            return
+        down.end_ms = event.at_ms
+        self._release_down(rows)
+
+    def _release_down(self, rows: Rows) -> None:
+        down, self.down = self.down, None
+        assert down is not None
+        if self.click is None:
+            down.times = 1
+            self.click = down
+        else:
+            self.click.times += 1
+            self.click.down_ms, self.click.end_ms = down.down_ms, down.end_ms
+        if self.click.times == 3:
+            self._end_click(rows)
+
+    def _end_click(self, rows: Rows) -> None:
+        click, self.click = self.click, None
+        if click is not None:
+            kind, name = _CLICKS[min(click.times, 3) - 1], _BUTTONS.get(click.button, "")
+            start, end = rounded(click.start_ms), rounded(click.end_ms)
+            rows.action(click.level, ActionRow(kind, start, end, click.app, name, click.x, click.y))
+
+    def _turn(self, event: PointerEvent, x: float, y: float, app: str, level: int, rows: Rows) -> None:
+        self._end_click(rows)
+        last = self.scroll
+        if last is not None and last.app == app and event.at_ms - last.end_ms <= SCROLL_GAP_MS_MAX:
+            last.end_ms, last.dx, last.dy = event.at_ms, last.dx + event.dx, last.dy + event.dy
+            return
+        self._end_scroll(rows)
+        self.scroll = Scroll(app, level, event.at_ms, event.at_ms, x, y, event.dx, event.dy)
+
+    def _end_scroll(self, rows: Rows) -> None:
+        scroll, self.scroll = self.scroll, None
+        if scroll is not None:
+            start, end = rounded(scroll.start_ms), rounded(scroll.end_ms)
+            place = {"x": scroll.x, "y": scroll.y, "dx": scroll.dx, "dy": scroll.dy}
+            rows.action(scroll.level, ActionRow(ActionKind.SCROLL, start, end, scroll.app, **place))  # type: ignore[arg-type]
+
+
+def _near(click: Click, event: PointerEvent) -> bool:
+    return abs(click.px - event.x) <= CLICK_PIXELS_MAX and abs(click.py - event.y) <= CLICK_PIXELS_MAX
