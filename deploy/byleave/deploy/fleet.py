@@ -1,0 +1,115 @@
+"""The roles as processes of their own on this machine: started, awaited, and stopped by pid.
+
+Each prints one JSON line when it is ready (see `byleave run --help`) and logs to `<home>/logs/<name>.log`. Their pids are kept
+in `<home>/run`, so that `byleave down` finds what `byleave demo --keep` left.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from byleave.core.errors import Broken, Transient
+from byleave.deploy import process
+
+READY_S_MAX = 60.0
+STOP_S_MAX = 10.0
+_LINE_BYTES_MAX = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A started role. `ready` is what it said when it was."""
+
+    name: str
+    pid: int
+    ready: Mapping[str, Any]
+
+
+class Fleet:
+    """Starts roles, remembers them on disk, stops them in reverse."""
+
+    def __init__(self, home: Path, environment: Mapping[str, str]) -> None:
+        self._home = home
+        self._environment = {**os.environ, **environment}
+        self._waiting: dict[str, subprocess.Popen[bytes]] = {}
+        for folder in (home / "logs", home / "run"):
+            folder.mkdir(parents=True, exist_ok=True)
+            folder.chmod(0o700)
+
+    def launch(self, name: str, role: str, arguments: Sequence[str] = (), environment: Mapping[str, str] | None = None) -> None:
+        """Starts a role without waiting; `await_ready` collects it. It outlives this process."""
+        command = [sys.executable, "-m", "byleave.deploy.cli", "run", role, *arguments]
+        log = self._home / "logs" / f"{name}.log"
+        with log.open("ab") as stderr:
+            child = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                env={**self._environment, **(environment or {})},
+                start_new_session=True,
+            )
+        process.remember(self._pidfile(name), child.pid)
+        self._waiting[name] = child
+
+    def await_ready(self, *names: str) -> list[Member]:
+        """Waits for these roles' ready lines. Raises Broken naming the log if one ends first, Transient after 60 s."""
+        deadline = time.monotonic() + READY_S_MAX
+        return [self._ready(name, self._waiting.pop(name), deadline) for name in names]
+
+    def stop(self, name: str) -> None:
+        """Ends one role: SIGTERM, then SIGKILL after ten seconds. Harmless if it is gone."""
+        process.end(self._pidfile(name), patience_s=STOP_S_MAX)
+
+    def stop_all(self) -> list[str]:
+        """Ends whatever `<home>/run` remembers, newest first; gives the names of those that were alive."""
+        return stop_remembered(self._home)
+
+    def _pidfile(self, name: str) -> Path:
+        return self._home / "run" / f"{name}.pid"
+
+    def _ready(self, name: str, child: subprocess.Popen[bytes], deadline: float) -> Member:
+        line = _first_line(child, deadline)
+        log = self._home / "logs" / f"{name}.log"
+        if not line:
+            code = child.poll()
+            if code is None:
+                raise Transient(f"{name} was not ready in {READY_S_MAX:.0f} s; see {log}")
+            raise Broken(f"{name} ended at once with exit code {code}; see {log}")
+        try:
+            said = json.loads(line)
+        except ValueError:
+            raise Broken(f"{name} said something else than that it is ready; see {log}") from None
+        return Member(name, child.pid, said)
+
+
+def stop_remembered(home: Path) -> list[str]:
+    """Ends every role that `<home>/run` remembers; gives the names of those that were alive."""
+    files = sorted((home / "run").glob("*.pid"), key=lambda path: path.stat().st_mtime, reverse=True)
+    return [path.stem for path in files if process.end(path, patience_s=STOP_S_MAX) != "none"]
+
+
+def _first_line(child: subprocess.Popen[bytes], deadline: float) -> bytes:
+    """The first line of a child's output, or nothing when it ends or the deadline passes."""
+    assert child.stdout is not None  # noqa: S101 - it was opened as a pipe just now
+    found = b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(child.stdout, selectors.EVENT_READ)
+        while not found.endswith(b"\n") and len(found) < _LINE_BYTES_MAX:
+            if not selector.select(max(0.0, deadline - time.monotonic())):
+                return b""
+            chunk = os.read(child.stdout.fileno(), 4096)
+            if not chunk:
+                child.wait(timeout=5)
+                return b""
+            found += chunk
+    return found.split(b"\n", 1)[0]

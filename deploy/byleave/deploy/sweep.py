@@ -1,0 +1,71 @@
+"""Looks for planted secrets in everything that a site leaves on disk (promise P4)."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+FILES_MAX = 200_000
+FILE_BYTES_MAX = 1 << 31
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A planted secret that was found: which (by its place in the list, never by value), in which file, at which byte."""
+
+    secret: int
+    file: Path
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """What was searched, and what was found."""
+
+    files: int
+    bytes: int
+    hits: tuple[Hit, ...]
+
+
+def sweep(folders: Iterable[Path], secrets: Iterable[str]) -> Sweep:
+    """Searches every regular file for each secret as UTF-8 and UTF-16, upper- and lower-case forms included.
+
+    Encrypted bytes would hide nothing that compression hides as well, so this is evidence beside the magic bytes and the key
+    tests, not instead of them.
+    """
+    needles = [(number, form) for number, secret in enumerate(secrets) for form in _forms(secret)]
+    files = total = 0
+    hits: list[Hit] = []
+    for path in _files(folders):
+        size = path.stat().st_size
+        files, total = files + 1, total + size
+        hits.extend(_search(path, size, needles))
+    return Sweep(files, total, tuple(hits))
+
+
+def _forms(secret: str) -> set[bytes]:
+    shapes = {secret, secret.lower(), secret.upper()}
+    return {shape.encode(encoding) for shape in shapes for encoding in ("utf-8", "utf-16-le", "utf-16-be")}
+
+
+def _files(folders: Iterable[Path]) -> Iterator[Path]:
+    seen = 0
+    for folder in folders:
+        for path in sorted(folder.rglob("*")):
+            if path.is_file() and not path.is_symlink():
+                seen += 1
+                if seen > FILES_MAX:
+                    return
+                yield path
+
+
+def _search(path: Path, size: int, needles: list[tuple[int, bytes]]) -> Iterator[Hit]:
+    if not 0 < size <= FILE_BYTES_MAX:
+        return
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        for number, form in needles:
+            at = content.find(form)
+            if at >= 0:
+                yield Hit(number, path, at)

@@ -1,0 +1,27 @@
+"""The sweep finds a planted secret in whatever form it was left, and does not repeat it in what it says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from byleave.deploy.sweep import sweep
+
+SECRET = "Tr0ub4dor&3-kestrel"
+
+
+@pytest.mark.parametrize("form", [SECRET.encode(), SECRET.upper().encode(), SECRET.encode("utf-16-le"), SECRET.encode("utf-16-be")])
+def test_a_planted_secret_is_found(tmp_path: Path, form: bytes) -> None:
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "segment.log").write_bytes(bytes(5_000) + form + bytes(10))
+    found = sweep([tmp_path], ["something else", SECRET])
+    assert [(hit.secret, hit.file.name, hit.offset) for hit in found.hits] == [(1, "segment.log", 5_000)]
+    assert SECRET not in repr(found)
+
+
+def test_what_is_not_there_is_not_found_and_the_search_is_counted(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"x" * 100)
+    (tmp_path / "empty").write_bytes(b"")
+    found = sweep([tmp_path], [SECRET])
+    assert (found.files, found.bytes, found.hits) == (2, 100, ())
