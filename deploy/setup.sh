@@ -97,8 +97,12 @@ set_up_kafka() {
   fetched=$(mktemp -d "$cache/.fetch.XXXXXX")
   # shellcheck disable=SC2064 # the folder's name as it is now
   trap "rm -rf '$fetched'" EXIT
-  JAVA_HOME=${JAVA_HOME:-$(dirname "$(dirname "$java")")} mvn -q -B --strict-checksums -f deploy/kafka/pom.xml \
-    dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$fetched/libs" </dev/null
+  if ! JAVA_HOME=${JAVA_HOME:-$(dirname "$(dirname "$java")")} mvn -B --strict-checksums -f deploy/kafka/pom.xml \
+    dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$fetched/libs" >"$fetched/log" 2>&1 </dev/null; then
+    grep -a ERROR "$fetched/log" | head -n 5 >&2
+    fail "Maven could not fetch Kafka; see above, then run this again"
+  fi
+  rm "$fetched/log"
   BYLEAVE_CACHE=$cache "$python" -m byleave.deploy.jvm keep "$fetched" deploy/kafka/jars.sha256
 }
 
