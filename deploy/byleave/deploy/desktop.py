@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from byleave.core.errors import Misconfigured, Transient
 from byleave.producers.hooks.keystrokes import NORMAL, KeyEvent, simulate
@@ -32,15 +32,15 @@ _KEYSYMS = {
     "end": "End",
     "ctrl_backspace": "ctrl+BackSpace",
 }
-_SYMBOLS = dict(
-    zip(
-        """ !"#$%&'()*+,-./:;<=>?@[]^_`{|}~""",
-        "space exclam quotedbl numbersign dollar percent ampersand apostrophe parenleft parenright asterisk plus comma minus period "
-        "slash colon semicolon less equal greater question at bracketleft bracketright asciicircum underscore grave braceleft bar "
-        "braceright asciitilde".split(),
-        strict=True,
-    )
-)
+_MARKS = """ !"#$%&'()*+,-./:;<=>?@[]^_`{|}~"""
+_MARK_KEYSYMS = """
+space exclam quotedbl numbersign dollar percent ampersand apostrophe parenleft parenright asterisk plus comma minus period
+slash colon semicolon less equal greater question at bracketleft bracketright asciicircum underscore grave braceleft bar
+braceright asciitilde
+"""
+_SYMBOLS = dict(zip(_MARKS, _MARK_KEYSYMS.split(), strict=True))
+_TYPIST = replace(NORMAL, pause=0.0)
+"""Human timings and slips, without the pauses for thought: a demonstration has a minute."""
 
 
 @dataclass
@@ -108,7 +108,7 @@ def open_desktop() -> Desktop:
 def script_of(text: str, *, seed: int, speed: float = 1.0) -> list[str]:
     """An xdotool script that types `text` as a person would; `speed` multiplies the pauses."""
     moments: list[tuple[int, str]] = []
-    for event in simulate(text, seed=seed, profile=NORMAL).events:
+    for event in simulate(text, seed=seed, profile=_TYPIST).events:
         at = int(event.t_ms * speed)
         symbol = _keysym(event)
         if symbol is None:

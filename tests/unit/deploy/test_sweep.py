@@ -11,10 +11,12 @@ from byleave.deploy.sweep import sweep
 SECRET = "Tr0ub4dor&3-kestrel"
 
 
-@pytest.mark.parametrize("form", [SECRET.encode(), SECRET.upper().encode(), SECRET.encode("utf-16-le"), SECRET.encode("utf-16-be")])
+@pytest.mark.parametrize(
+    "form", [SECRET.encode(), SECRET.upper().encode(), SECRET.encode("utf-16-le"), SECRET.encode("utf-16-be")]
+)
 def test_a_planted_secret_is_found(tmp_path: Path, form: bytes) -> None:
     (tmp_path / "deep").mkdir()
-    (tmp_path / "deep" / "segment.log").write_bytes(bytes(5_000) + form + bytes(10))
+    (tmp_path / "deep" / "segment.log").write_bytes(b"\xff" * 5_000 + form + b"\xff" * 10)
     found = sweep([tmp_path], ["something else", SECRET])
     assert [(hit.secret, hit.file.name, hit.offset) for hit in found.hits] == [(1, "segment.log", 5_000)]
     assert SECRET not in repr(found)
