@@ -1,0 +1,255 @@
+"""The keyring: who may have which key, and the entry that stands before each key that leaves (P3, P6; rulings 12 to 14).
+
+Promises  log-then-release: a key leaves only after its entry is durable; what a file is and whose records it holds is sealed
+          into its ticket, so that a reader cannot claim another purpose for it; a manifest counts only if its owners signed it.
+Refuses   whatever the table below does not grant, purposes and levels that a manifest of the records does not name for this
+          reader; each refused look is on record as well. A ledger that cannot be written releases nothing.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from byleave.control import trust
+from byleave.control.documents import Manifest, Root
+from byleave.core import metrics
+from byleave.core.batches import SealedBatch, open_sanitized, verify_sanitized
+from byleave.core.envelope import Randomness
+from byleave.core.errors import ByleaveError, Forged, Refused
+from byleave.core.keyring import KEYS_MAX, ReadRequest, ReleasedKeys
+from byleave.core.keys import verify_key
+from byleave.sinks.keystore import KEY_BYTES, KeyStore, level_of
+from byleave.sinks.ledger import Ledger
+
+FILES_MAX = 1_024
+"""Files in one release."""
+COLUMNS_MAX = 64
+_WORD = re.compile(r"[A-Za-z0-9_.@-]{1,64}")
+
+
+class Right(StrEnum):
+    """What a principal may ask for."""
+
+    MAKE = "make"
+    GET = "get"
+    FILE = "file"
+    RELEASE = "release"
+    OPEN = "open"
+    DESTROY = "destroy"
+
+
+Rights = Mapping[Right, frozenset[int]]
+_READER: Rights = {Right.RELEASE: frozenset({1, 2})}
+POLICY: Mapping[str, Rights] = {
+    "redactor": {Right.MAKE: frozenset({1, 2, 3})},
+    "sink": {Right.GET: frozenset({1, 2}), Right.FILE: frozenset({1, 2})},
+    "review": {Right.OPEN: frozenset({3})},
+    "enrol": {Right.DESTROY: frozenset({1, 2, 3})},
+    **{service: {} for service in ("beacon", "security", "ops", "brake", "admin", "broker", "keyring")},
+}
+"""Right and levels by principal. Who is not named is a reader: then the manifest of the records decides."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """What is sealed beside a file's key. `key_ids` are those of all its records: whose they are, and under which key."""
+
+    level: int
+    table: str
+    file: str
+    manifests: tuple[str, ...]
+    key_ids: tuple[str, ...]
+    key: bytes = field(repr=False)
+
+
+class Keyring:
+    """Key store and ledger under one lock: no key between its entry and its release can be mixed up with another."""
+
+    def __init__(self, store: KeyStore, ledger: Ledger, root: Root, *, now_ms: Callable[[], int], random_bytes: Randomness,
+                 halt_file: Path | None = None) -> None:  # fmt: skip
+        self._store, self._ledger, self._root = store, ledger, root
+        self._now_ms, self._random, self._halt_file = now_ms, random_bytes, halt_file
+        self._lock = threading.Lock()
+
+    def data_key(self, principal: str, key_id: str) -> bytes:
+        """The key of (subject, day, level). Made for the redactor if new, with an entry before it leaves."""
+        level, rights = level_of(key_id), POLICY.get(principal, _READER)
+        may_make = level in rights.get(Right.MAKE, ())
+        if not may_make:
+            self._allow(principal, Right.GET, level)
+        with self._lock:
+            try:
+                key = self._store.get(key_id)
+            except Refused as refusal:
+                if not may_make or refusal.reason != "unknown-key":
+                    raise
+                self._record("key-made", principal, key_id=key_id)
+                key = self._store.make(key_id)
+        metrics.KEY_RELEASES.labels("service", "given").inc()
+        return key
+
+    def file_key(
+        self, principal: str, *, level: int, table: str, file: str, manifests: Sequence[str], key_ids: Sequence[str]
+    ) -> tuple[bytes, str]:
+        """A fresh key for one file, and its ticket, which only this keyring opens."""
+        self._allow(principal, Right.FILE, level)
+        if len(key_ids) > KEYS_MAX or not manifests:
+            raise Refused(f"a file names its manifests and at most {KEYS_MAX} data keys", reason="malformed")
+        with self._lock:
+            self._record("file-key", principal, level=level, table=table, file=file)
+            key = self._random(KEY_BYTES)
+            body = {"table": table, "file": file, "manifests": [*manifests], "key_ids": [*key_ids], "key": key.hex()}
+            wrapped = self._store.wrap(level, b"file", json.dumps(body).encode())
+        return key, f"{level}.{base64.b64encode(wrapped).decode()}"
+
+    def record_commit(self, principal: str, *, version: int, digest: str, rows: int) -> int:
+        """The entry of a lake commit, written before the commit is made."""
+        self._allow(principal, Right.FILE, 1)
+        with self._lock:
+            return self._record("commit", principal, version=version, digest=digest, rows=rows)
+
+    def release(self, principal: str, request: ReadRequest) -> ReleasedKeys:
+        """File keys, and data keys if the column `text` is asked for, for one look at the lake."""
+        claimed = _claims(request)
+        with self._lock:
+            try:
+                tickets = self._permitted(principal, request)
+            except ByleaveError as refusal:
+                self._refuse(principal, refusal, claimed)
+                raise
+            covers = sorted({key_id for ticket in tickets for key_id in ticket.key_ids})
+            entry = self._record("read", principal, **claimed, files=[t.file for t in tickets], covers=covers)
+            data, gone = self._data_keys(covers) if "text" in request.columns else ({}, [])
+        metrics.KEY_RELEASES.labels("reader", "given").inc()
+        return ReleasedKeys(entry, {t.file: t.key for t in tickets}, data, tuple(gone))
+
+    def open_record(self, principal: str, *, person: str, purpose: str, record: bytes, manifest: bytes) -> bytes:
+        """The plain body of one sanitized record, for one reviewer (ruling 14)."""
+        _words(person, purpose)
+        claimed: dict[str, Any] = {"person": person, "purpose": purpose}
+        with self._lock:
+            try:
+                self._reads_allowed()
+                batch = self._verified_record(record)
+                header = batch.header
+                claimed |= {"level": int(header.level), "record": [header.raw_topic, header.raw_partition, header.raw_offset]}
+                self._allow(principal, Right.OPEN, header.level)
+                documents = self._manifests((manifest,))
+                self._named(principal, purpose, header.level, documents.get(header.manifest.hex()))
+            except ByleaveError as refusal:
+                self._refuse(principal, refusal, claimed)
+                raise
+            self._record("open", principal, **claimed, covers=[header.key_id])
+            return open_sanitized(batch, self._store.get(header.key_id)).body
+
+    def destroy(self, principal: str, *, subject: str, day: str | None) -> list[str]:
+        """Destroys a subject's data keys. The entry comes first; who got no answer repeats the call: it is idempotent."""
+        self._allow(principal, Right.DESTROY, 1)
+        with self._lock:
+            key_ids = self._store.of_subject(subject, day)
+            self._record("keys-destroyed", principal, key_ids=key_ids)
+            self._store.destroy(key_ids)
+        return key_ids
+
+    def close(self) -> None:
+        """After what is under way: no key is left half made."""
+        with self._lock:
+            self._store.close()
+            self._ledger.close()
+
+    def _permitted(self, principal: str, request: ReadRequest) -> list[Ticket]:
+        """The opened tickets of a look that every manifest of its records allows. Raises Refused, Forged."""
+        self._reads_allowed()
+        self._allow(principal, Right.RELEASE, request.level)
+        if not 1 <= len(request.tickets) <= FILES_MAX:
+            raise Refused(f"a look names 1 to {FILES_MAX} files", reason="malformed")
+        documents = self._manifests(request.manifests)
+        tickets = [self._open_ticket(text) for text in request.tickets]
+        for ticket in tickets:
+            if ticket.level > request.level or ticket.table != request.table:
+                raise Refused("a file of another table or a higher level than was asked for", reason="level")
+            for digest in ticket.manifests:
+                self._named(principal, request.purpose, ticket.level, documents.get(digest))
+        return tickets
+
+    def _named(self, principal: str, purpose: str, level: int, manifest: Manifest | None) -> None:
+        """Ruling 13: the manifest of the records names this purpose, level and reader. A reader's level is the highest."""
+        if manifest is None:
+            raise Refused("the manifest of these records was not shown", reason="manifest")
+        readers = [r for r in manifest.readers if r.principal == principal and r.purpose == purpose]
+        if purpose not in manifest.purposes or not readers:
+            raise Refused(f"the manifest does not name {principal} for this purpose", reason="purpose")
+        if max(r.level for r in readers) < level:
+            raise Refused(f"the manifest lets {principal} read up to level {max(r.level for r in readers)}", reason="level")
+
+    def _manifests(self, unverified: Sequence[bytes]) -> dict[str, Manifest]:
+        if self._now_ms() >= self._root.expires_ms:
+            raise Refused("the root has expired: no manifest can be believed", reason="root-expired")
+        found = (trust.verify(self._root, "manifest", Manifest, one, site=self._root.site) for one in unverified)
+        return {digest: document for document, digest in found}
+
+    def _verified_record(self, unverified: bytes) -> SealedBatch:
+        keys = trust.role_of(self._root, "redactor").keys
+        for number, key in enumerate(keys, 1):
+            try:
+                return verify_sanitized(unverified, verify_key(key))
+            except Forged:
+                if number == len(keys):
+                    raise
+        raise Refused("the root names no redactor", reason="bad-signature")
+
+    def _open_ticket(self, text: str) -> Ticket:
+        level, _, wrapped = text.partition(".")
+        try:
+            body = json.loads(self._store.unwrap(int(level), b"file", base64.b64decode(wrapped, validate=True)))
+        except ValueError:
+            raise Forged("a ticket is not of its form", reason="malformed") from None
+        lists = tuple(body["manifests"]), tuple(body["key_ids"])
+        return Ticket(int(level), body["table"], body["file"], *lists, bytes.fromhex(body["key"]))
+
+    def _data_keys(self, key_ids: Sequence[str]) -> tuple[dict[str, bytes], list[str]]:
+        data, gone = {}, []
+        for key_id in key_ids:
+            try:
+                data[key_id] = self._store.get(key_id)
+            except Refused:
+                gone.append(key_id)
+        return data, gone
+
+    def _reads_allowed(self) -> None:
+        if self._halt_file is not None and self._halt_file.exists():
+            raise Refused("reads are halted here", reason="reads-halted")
+
+    def _allow(self, principal: str, right: Right, level: int) -> None:
+        if level not in POLICY.get(principal, _READER).get(right, ()):
+            metrics.KEY_RELEASES.labels("any", "refused").inc()
+            raise Refused(f"{principal} may not {right} at level {level}", reason="not-entitled")
+
+    def _refuse(self, principal: str, refusal: ByleaveError, claimed: dict[str, Any]) -> None:
+        metrics.KEY_RELEASES.labels("reader", "refused").inc()
+        self._record("read-refused", principal, **claimed, reason=refusal.reason)
+
+    def _record(self, what: str, principal: str, **more: Any) -> int:
+        return self._ledger.append({"what": what, "principal": principal, **more}, self._now_ms())
+
+
+def _claims(request: ReadRequest) -> dict[str, Any]:
+    """What the entry says of a look. Raises Refused if it is not of its form: a ledger is no place for whatever was sent."""
+    _words(request.person, request.purpose, request.table, *request.columns)
+    if type(request.level) is not int or type(request.snapshot) is not int or not 1 <= len(request.columns) <= COLUMNS_MAX:
+        raise Refused("a look names its level, snapshot and columns", reason="malformed")
+    return {"person": request.person, "purpose": request.purpose, "level": request.level, "table": request.table,
+            "columns": [*request.columns], "snapshot": request.snapshot}  # fmt: skip
+
+
+def _words(*values: object) -> None:
+    if not all(isinstance(value, str) and _WORD.fullmatch(value) for value in values):
+        raise Refused("names and codes are 1 to 64 characters of [A-Za-z0-9_.@-]", reason="malformed")
