@@ -278,3 +278,4 @@ def test_a_principal_without_rights_can_neither_apply_nor_check(kafka, site: str
         provision.check(kafka.conf("ml"), site, CATALOGUE, ENDPOINTS, partitions=PARTITIONS)
     with pytest.raises(Transient, match="AUTHORIZATION"):
         provision.apply(kafka.conf("ops"), f"{site[:-1]}-new.", CATALOGUE, ENDPOINTS, partitions=PARTITIONS)
+    assert not [t for t in AdminClient(kafka.conf("admin")).list_topics(timeout=20).topics if t.startswith(f"{site[:-1]}-new.")]
