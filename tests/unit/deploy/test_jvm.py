@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from byleave.core.errors import Forged, Misconfigured
 from byleave.deploy import jvm
 
+needs_shell = pytest.mark.skipif(os.name == "nt", reason="the pretended Java is a shell script")
 ROOT = Path(__file__).resolve().parents[3]
 
 
@@ -28,6 +30,7 @@ def nothing_else(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(jvm.importlib.util, "find_spec", lambda _: None)
 
 
+@needs_shell
 @pytest.mark.usefixtures("nothing_else")
 @pytest.mark.parametrize(("version", "major"), [("17.0.15", 17), ("21", 21), ("25-ea", 25)])
 def test_java_home_is_taken_if_it_is_new_enough(monkeypatch, tmp_path: Path, version: str, major: int) -> None:
@@ -37,6 +40,7 @@ def test_java_home_is_taken_if_it_is_new_enough(monkeypatch, tmp_path: Path, ver
     assert (found.java, found.major) == (java, major)
 
 
+@needs_shell
 @pytest.mark.usefixtures("nothing_else")
 @pytest.mark.parametrize("version", ["1.8.0_392", "11.0.2", "nonsense"])
 def test_an_old_java_is_not_taken_and_the_sentence_says_what_to_do(monkeypatch, tmp_path: Path, version: str) -> None:
