@@ -104,6 +104,17 @@ class Lifted:
     scope: Scope
     what: str
     effective_ms: int
+    epoch: int
+    """Of the state that first lifted it: from there on it does not count, whoever reads only a later state."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """An earlier epoch from which batches may still arrive: what was allowed then, so that a restarted fence knows it too."""
+
+    epoch: int
+    expires_ms: int
+    run: tuple[Run, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +130,7 @@ class State:
     expires_ms: int
     run: tuple[Run, ...]
     lifted: tuple[Lifted, ...]
+    earlier: tuple[Window, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

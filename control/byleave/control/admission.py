@@ -1,0 +1,143 @@
+"""The fence: whether a batch that was captured then may pass now (P1, P2; rulings 2 and 3; docs/formats/control.md, section 5).
+
+Pure: a function of what the batch claims, what the broker stamped, and the control documents. Redactor and sink ask the same
+question, and an auditor can ask it again. The caller has checked the batch's signature: the claim is the endpoint's word.
+
+Promises  nothing captured at or after the effective time of an order that stops it is ever admitted, however late it comes;
+          everything captured before it, under a leave and a consent, is admitted once a beacon closes that time.
+Waits     while the documents that could refuse it may still be on their way; neither dropped nor let through.
+
+A beacon of time T says: every order effective at or before T is in this list. That is why `hi <= T` settles the matter.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from byleave.control.knowledge import Knowledge
+
+SKEW_MS = 2_000
+"""How far the broker's clock and the beacon service's may stand apart."""
+SPOOL_AGE_MS_MAX = 12 * 3_600_000
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a verified batch says of itself, and `append_ms`, which the broker says of it. Times in service ms."""
+
+    endpoint: str
+    session: bytes
+    epoch: int
+    hi_max: int
+    append_ms: int
+    manifest: bytes
+    spool_age_ms_max: int = SPOOL_AGE_MS_MAX
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """It may pass. `t_star` is the closed timestamp that covered it, written beside the record."""
+
+    t_star: int
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """Not decided yet: ask again after more was learned. `why` is a constant."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refuses:
+    """It will never pass. `reason` is a constant, fit for `refused.v1`."""
+
+    reason: str
+
+
+def decide(claim: Claim, knowledge: Knowledge) -> Admitted | Waits | Refuses:
+    """The fence's answer. Never raises for a claim, however odd: odd claims are refused."""
+    for rule in (_stamps, _enrolment, _epoch, _leave, _consent, _orders):
+        answer = rule(claim, knowledge)
+        if answer is not None:
+            return answer
+    return _closed(claim, knowledge)
+
+
+def _stamps(claim: Claim, _: Knowledge) -> Refuses | None:
+    """The broker's stamp is the bound that an endpoint cannot lie about."""
+    if claim.hi_max > claim.append_ms + SKEW_MS:
+        return Refuses("future")
+    return Refuses("too-old") if claim.append_ms - claim.hi_max > claim.spool_age_ms_max else None
+
+
+def _enrolment(claim: Claim, knowledge: Knowledge) -> Refuses | None:
+    enrolment = knowledge.enrolments.get(claim.endpoint)
+    if enrolment is None:
+        return Refuses("unknown-endpoint")
+    return Refuses("enrolment-over") if claim.hi_max >= enrolment.until_ms else None
+
+
+def _epoch(claim: Claim, knowledge: Knowledge) -> Waits | Refuses | None:
+    if knowledge.conflict:
+        return Waits("conflict")
+    if knowledge.state is None:
+        return Waits("no-state")
+    if knowledge.window(claim.epoch) is not None:
+        return None
+    if claim.epoch < knowledge.state.epoch:
+        return Refuses("epoch-not-kept")
+    return _unless_late("unknown-epoch", claim, knowledge)
+
+
+def _leave(claim: Claim, knowledge: Knowledge) -> Waits | Refuses | None:
+    run, window = knowledge.run_of(claim.endpoint, claim.epoch), knowledge.window(claim.epoch)
+    if run is None or window is None:
+        return Refuses("no-run")
+    if run.manifest != claim.manifest.hex():
+        return Refuses("wrong-manifest")
+    manifest = knowledge.manifests.get(run.manifest)
+    if manifest is None:
+        return Waits("manifest-unread")
+    over = claim.hi_max >= min(window.expires_ms, manifest.expires_ms, knowledge.root.expires_ms)
+    return Refuses("leave-over") if over else None
+
+
+def _consent(claim: Claim, knowledge: Knowledge) -> Waits | Refuses | None:
+    if knowledge.consented(claim.endpoint, claim.manifest.hex()):
+        return None
+    subject = knowledge.enrolments[claim.endpoint].subject
+    if subject in knowledge.consents:  # withdrawn, or given to another manifest: the person has spoken
+        return Refuses("no-consent")
+    return _unless_late("no-consent", claim, knowledge)
+
+
+def _orders(claim: Claim, knowledge: Knowledge) -> Waits | Refuses | None:
+    """`end(E, scope)`: the least effective time of the orders that stop this endpoint. Certain refusals come before waiting."""
+    waits: Waits | None = None
+    for halt_id, effective_ms in knowledge.orders(claim.endpoint, "capture", claim.epoch):
+        if effective_ms is None:
+            waits = Waits("halt-time-unknown")
+        elif claim.hi_max >= effective_ms or claim.append_ms > effective_ms + SKEW_MS:
+            if knowledge.read(halt_id):
+                return Refuses("halted")
+            waits = Waits("halt-unread")
+    newest = knowledge.state.epoch if knowledge.state else 0
+    if waits is None and knowledge.orders(claim.endpoint, "processing", newest):
+        waits = Waits("processing-halted")
+    return waits
+
+
+def _closed(claim: Claim, knowledge: Knowledge) -> Admitted | Waits:
+    beacon = knowledge.beacon
+    if beacon is None or beacon.epoch < claim.epoch or claim.hi_max > beacon.service_ms:
+        return Waits("uncovered")
+    # a beacon drops what a state lifted, so it closes nothing until that state, and with it what was lifted, has been read
+    return Admitted(beacon.service_ms) if knowledge.vouched(beacon) else Waits("state-unread")
+
+
+def _unless_late(reason: str, claim: Claim, knowledge: Knowledge) -> Waits | Refuses:
+    """A document that must have been there before the capture is not here: on its way, until a beacon says it cannot be."""
+    beacon = knowledge.beacon
+    late = beacon is not None and knowledge.vouched(beacon) and beacon.service_ms > claim.append_ms + SKEW_MS
+    return Refuses(reason) if late else Waits(reason)

@@ -1,0 +1,304 @@
+"""What the signed control documents add up to: the one view that agent, beacon, fence, sink and board share (P1, P2).
+
+Pure: bytes in, answers out. Nothing is believed before `trust.verify`; what is refused leaves the view as it was.
+
+Promises  the highest epoch wins, not the last record; an epoch never goes back below the floor; each state follows the one
+          before it by digest; orders to stop only ever add up, until a state names them as lifted; the newest consent counts.
+Refuses   rollback, replay, gaps, tombstones, foreign sites. Two different states of one epoch: nobody may capture until the
+          next epoch settles it.
+
+What the view does not know counts against capture: an order named by a beacon but not read yet stops everybody.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from byleave.control import trust
+from byleave.control.documents import (
+    Ack,
+    Beacon,
+    Consent,
+    Document,
+    Enrolment,
+    Grant,
+    Halt,
+    Lifted,
+    Manifest,
+    Request,
+    Root,
+    Run,
+    Scope,
+    State,
+    Window,
+    load,
+)
+from byleave.core import dsse
+from byleave.core.errors import Broken, Forged, Refused
+from byleave.core.keys import verify_key
+
+WHATS = ("capture", "processing", "reads")
+STATE_MS_MAX = 30 * 86_400_000
+"""A state lives at most 30 days and never longer than its manifest (ruling 4)."""
+WINDOWS_MAX = 64
+EARLY_MAX = 1_000
+"""Consents that arrived before the enrolment they belong to; topics are not read in step."""
+
+
+def covers(scope: Scope, site: str, endpoint: str, enrolment: Enrolment | None) -> bool | None:
+    """Whether `scope` is about this endpoint; None if that cannot be told. A stop takes None for yes, a leave for no."""
+    named = {"endpoint": endpoint, "site": site}
+    if enrolment is not None:
+        named |= {"team": enrolment.team, "subject": enrolment.subject}
+    if scope.kind == "global":
+        return True
+    return named[scope.kind] == scope.name if scope.kind in named else None
+
+
+class Knowledge:
+    """The fold of all verified control documents of one site. Grows with `learn`; never reads a clock."""
+
+    def __init__(self, root: Root, site: str, epoch_floor: int = 0) -> None:
+        if root.site != site:
+            raise Forged(f"a root of another site than {site}", reason="wrong-site")
+        self.root = root
+        self.site = site
+        self.state: State | None = None
+        self.state_digest = ""
+        self.conflict = False
+        self.beacon: Beacon | None = None
+        self._floor = epoch_floor
+        self._heads: set[str] = set()
+        self._digests: dict[str, int] = {}
+        self._windows: dict[int, Window] = {}
+        self._lifts: dict[str, Lifted] = {}
+        self._effective: dict[str, int] = {}
+        self._halts: dict[str, Halt] = {}
+        self._manifests: dict[str, Manifest] = {}
+        self._enrolments: dict[str, Enrolment] = {}
+        self._consents: dict[str, Consent] = {}
+        self._early: dict[str, bytes] = {}
+        self._folds = {
+            "control.state.v1": self._learn_state, "control.halt.v1": self._learn_halt, "control.beacon.v1": self._learn_beacon,
+            "control.manifest.v1": self._learn_manifest, "control.enrolment.v1": self._learn_enrolment,
+            "control.consent.v1": self._learn_consent, "control.grant.v1": self._learn_grant,
+            "control.request.v1": self._learn_request, "control.ack.v1": self._learn_ack,
+        }  # fmt: skip
+
+    @property
+    def halts(self) -> Mapping[str, Halt]:
+        """Every verified order ever read, by id."""
+        return MappingProxyType(self._halts)
+
+    @property
+    def manifests(self) -> Mapping[str, Manifest]:
+        """By digest."""
+        return MappingProxyType(self._manifests)
+
+    @property
+    def enrolments(self) -> Mapping[str, Enrolment]:
+        """By endpoint."""
+        return MappingProxyType(self._enrolments)
+
+    @property
+    def consents(self) -> Mapping[str, Consent]:
+        """The newest word of each subject: a yes to one manifest, or its withdrawal."""
+        return MappingProxyType(self._consents)
+
+    def learn(self, topic: str, unverified: bytes | None) -> Any:
+        """Verifies a record of `topic` (named without site) and folds it in.
+
+        Returns the document; None for a consent that is kept until its enrolment is read. Raises Forged, Refused
+        (`rolled-back`, `replayed`, `unknown-endpoint`), and Broken (`conflict`) for a second state of one epoch.
+        """
+        if topic not in self._folds:
+            raise Refused(f"{topic} holds no control documents", reason="wrong-topic")
+        return self._folds[topic](unverified)
+
+    @property
+    def epoch_floor(self) -> int:
+        """No state below this is believed. An agent writes it to disk before it uses a state: a floor, never a permission."""
+        return max(self._floor, self.state.epoch if self.state else 0)
+
+    def vouched(self, beacon: Beacon) -> bool:
+        """Whether the state that a beacon vouches for has been read: until then the orders it lifted are not known."""
+        return self._digests.get(beacon.state) == beacon.epoch
+
+    def window(self, epoch: int) -> Window | None:
+        """What was allowed in an epoch; None if it is not known or not kept any more."""
+        return self._windows.get(epoch)
+
+    def run_of(self, endpoint: str, epoch: int) -> Run | None:
+        """The leave that covers an endpoint in an epoch, if any."""
+        window, enrolment = self._windows.get(epoch), self._enrolments.get(endpoint)
+        return next((r for r in (window.run if window else ()) if covers(r.scope, self.site, endpoint, enrolment)), None)
+
+    def leave(self, endpoint: str, service_ms: int) -> Run | None:
+        """The leave in force for an endpoint at a time of the beacon service: state, manifest and root valid then, no conflict.
+
+        Halts, consent and lease are further conditions, not this one.
+        """
+        state = self.state
+        if state is None or self.conflict or service_ms >= min(state.expires_ms, self.root.expires_ms):
+            return None
+        run = self.run_of(endpoint, state.epoch)
+        manifest = self._manifests.get(run.manifest) if run else None
+        return run if manifest is not None and service_ms < manifest.expires_ms else None
+
+    def consented(self, endpoint: str, manifest: str) -> bool:
+        """Whether the newest word of the endpoint's person is yes to exactly this manifest (P1)."""
+        enrolment = self._enrolments.get(endpoint)
+        consent = self._consents.get(enrolment.subject) if enrolment else None
+        return consent is not None and consent.given and consent.manifest == manifest
+
+    def orders(self, endpoint: str, what: str, epoch: int) -> list[tuple[str, int | None]]:
+        """Orders that stop `what` at this endpoint in this epoch, each with its effective time, None while that is not known.
+
+        An order counts until a state of an epoch <= `epoch` lifted it. Orders that a beacon names but nobody has read yet
+        are among them: whom they are about is not known, so it may be this endpoint.
+        """
+        enrolment = self._enrolments.get(endpoint)
+        found: list[tuple[str, int | None]] = []
+        for halt_id, scope, stops in self._known_orders():
+            lift = self._lifts.get(halt_id)
+            if lift is not None and lift.epoch <= epoch:
+                continue
+            about = covers(scope, self.site, endpoint, enrolment) if scope else None
+            if about is not False and (stops == what or stops not in WHATS):
+                found.append((halt_id, self.effective_ms(halt_id)))
+        return found
+
+    def in_force(self) -> tuple[str, ...]:
+        """Ids of all orders that no state has lifted, those named by a beacon alone included."""
+        return tuple(halt_id for halt_id, _, _ in self._known_orders() if halt_id not in self._lifts)
+
+    def effective_ms(self, halt_id: str) -> int | None:
+        """From when an order counts, by beacon or by the state that lifted it: the least of what was said."""
+        lift = self._lifts.get(halt_id)
+        said = [*([self._effective[halt_id]] if halt_id in self._effective else []), *([lift.effective_ms] if lift else [])]
+        return min(said, default=None)
+
+    def read(self, halt_id: str) -> bool:
+        """Whether it is known whom an order is about."""
+        return halt_id in self._halts or halt_id in self._lifts
+
+    def _known_orders(self) -> Iterator[tuple[str, Scope | None, str]]:
+        for halt_id, halt in self._halts.items():
+            yield halt_id, halt.scope, halt.what
+        for halt_id, lift in self._lifts.items():
+            if halt_id not in self._halts:
+                yield halt_id, lift.scope, lift.what
+        for halt_id in self._effective:
+            if not self.read(halt_id):
+                yield halt_id, None, ""
+
+    def _verify(self, role: str, kind: type[Document], unverified: bytes | None) -> tuple[Document, str]:
+        return trust.verify(self.root, role, kind, unverified, site=self.site)
+
+    def _learn_state(self, unverified: bytes | None) -> State:
+        state, found = self._verify("resume", State, unverified)
+        if self._digests.get(found) == state.epoch:
+            return state
+        if state.epoch < self.epoch_floor:
+            raise Refused(f"state of epoch {state.epoch}, {self.epoch_floor} is known already", reason="rolled-back")
+        if self.state is not None and state.epoch == self.state.epoch:
+            self._heads.add(found)
+            self.conflict = True
+            raise Broken(f"two different states of epoch {state.epoch}: nobody may capture", reason="conflict")
+        if self.state is not None and (state.epoch != self.state.epoch + 1 or state.prev not in self._heads):
+            raise Forged(f"state of epoch {state.epoch} does not follow that of {self.state.epoch}", reason="broken-chain")
+        self._check_state(state)
+        self.state, self.state_digest, self.conflict = state, found, False
+        self._heads = {found}
+        self._digests[found] = state.epoch
+        self._fold_state(state)
+        return state
+
+    def _check_state(self, state: State) -> None:
+        if state.expires_ms - state.issued_ms > STATE_MS_MAX:
+            raise Refused("a state that lives for more than 30 days", reason="too-long")
+        if state.root_version != self.root.version:
+            raise Forged(f"a state under root {state.root_version}, this is {self.root.version}", reason="wrong-root")
+        if any(w.epoch >= state.epoch for w in state.earlier) or any(lift.epoch > state.epoch for lift in state.lifted):
+            raise Forged("a state that speaks of epochs after its own", reason="malformed")
+
+    def _fold_state(self, state: State) -> None:
+        for window in (*state.earlier, Window(state.epoch, state.expires_ms, state.run)):
+            self._windows.setdefault(window.epoch, window)
+        for epoch in sorted(self._windows)[:-WINDOWS_MAX]:
+            del self._windows[epoch]
+        self._digests = {name: epoch for name, epoch in self._digests.items() if epoch in self._windows}
+        for lift in state.lifted:  # lifted once is lifted from then on; the first word on when stands
+            self._lifts.setdefault(lift.halt_id, lift)
+
+    def _learn_halt(self, unverified: bytes | None) -> Halt:
+        halt, found = self._verify("halt", Halt, unverified)
+        self._halts[found] = halt
+        return halt
+
+    def _learn_beacon(self, unverified: bytes | None) -> Beacon:
+        beacon, _ = self._verify("beacon", Beacon, unverified)
+        last = self.beacon
+        if last is not None and beacon.service_ms <= last.service_ms:
+            raise Refused("a beacon that is not newer than the last", reason="replayed")
+        if beacon.epoch < max(self._floor, last.epoch if last else 0):
+            raise Refused(f"a beacon of epoch {beacon.epoch}, which is over", reason="rolled-back")
+        self.beacon = beacon
+        for order in beacon.halts:
+            self._effective[order.halt_id] = min(order.effective_ms, self._effective.get(order.halt_id, order.effective_ms))
+        return beacon
+
+    def _learn_manifest(self, unverified: bytes | None) -> Manifest:
+        manifest, found = self._verify("manifest", Manifest, unverified)
+        self._manifests[found] = manifest
+        return manifest
+
+    def _learn_enrolment(self, unverified: bytes | None) -> Enrolment:
+        enrolment, _ = self._verify("enrol", Enrolment, unverified)
+        for key in (enrolment.key, enrolment.person_key):
+            verify_key(key)
+        known = self._enrolments.get(enrolment.endpoint)
+        if known is not None and known != enrolment and enrolment.until_ms <= known.until_ms:
+            raise Refused(f"an enrolment of {enrolment.endpoint} that was replaced already", reason="rolled-back")
+        self._enrolments[enrolment.endpoint] = enrolment
+        if known is not None and known.person_key != enrolment.person_key:
+            self._consents.pop(known.subject, None)  # signed by a key that is the person's no more
+        early = self._early.pop(enrolment.subject, None)
+        if early is not None:
+            with contextlib.suppress(Forged, Refused):  # then nobody has consented
+                self._learn_consent(early)
+        return enrolment
+
+    def _learn_consent(self, unverified: bytes | None) -> Consent | None:
+        subject = load(Consent, dsse.load_envelope(unverified).body).subject  # only to find the key that must have signed it
+        key = next((e.person_key for e in self._enrolments.values() if e.subject == subject), None)
+        if key is None:
+            if unverified is None or len(self._early) >= EARLY_MAX:
+                raise Refused("too many consents of people who are not enrolled", reason="unknown-subject")
+            self._early[subject] = unverified
+            return None
+        consent, _ = trust.verify_by(verify_key(key), Consent, unverified, site=self.site)
+        known = self._consents.get(subject)
+        if known is not None and known != consent and (consent.at_ms, not consent.given) <= (known.at_ms, not known.given):
+            raise Refused("a consent that its person replaced already", reason="rolled-back")
+        self._consents[subject] = consent
+        return consent
+
+    def _learn_grant(self, unverified: bytes | None) -> Grant:
+        return self._verify("beacon", Grant, unverified)[0]
+
+    def _learn_request(self, unverified: bytes | None) -> Request:
+        return self._by_endpoint(Request, unverified)
+
+    def _learn_ack(self, unverified: bytes | None) -> Ack:
+        return self._by_endpoint(Ack, unverified)
+
+    def _by_endpoint(self, kind: type[Document], unverified: bytes | None) -> Document:
+        claimed = getattr(load(kind, dsse.load_envelope(unverified).body), "endpoint", "")
+        enrolment = self._enrolments.get(claimed)
+        if enrolment is None:
+            raise Refused(f"a {kind.__name__} of an endpoint that is not enrolled", reason="unknown-endpoint")
+        return trust.verify_by(verify_key(enrolment.key), kind, unverified, site=self.site)[0]
