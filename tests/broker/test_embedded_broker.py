@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 import socket
 import ssl
 import struct
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, NewTopic
 
 from byleave.core.errors import Misconfigured
 from byleave.core.settings import load_installation
@@ -111,3 +116,64 @@ def test_a_damaged_archive_or_half_written_one_does_not_stop_a_broker(kafka, tmp
     finally:
         assert broker.stop(tmp_path) is True
     assert broker.status(tmp_path) is None
+
+
+def test_a_killed_broker_starts_again_with_what_it_held(tmp_path: Path, free_ports) -> None:
+    home = tmp_path / "home"
+    pki.ensure_pki(home, ["ep-a"])
+    try:
+        first = broker.start(home, free_ports)
+        admin_conf = load_installation({"BYLEAVE_HOME": str(home)}).kafka("admin")
+        admin = AdminClient(admin_conf)  # named, since a client that is let go of takes its answers with it
+        admin.create_topics([NewTopic("kept", 1, 1)])["kept"].result(20)
+        os.kill(first.pid, signal.SIGKILL)
+        os.waitpid(first.pid, 0)
+        assert broker.status(home) is None
+        second = broker.start(home, free_ports)
+        assert second.pid != first.pid
+        assert "kept" in AdminClient(admin_conf).list_topics(timeout=20).topics
+    finally:
+        broker.stop(home)
+
+
+def test_a_start_that_was_interrupted_is_taken_up_by_the_next(tmp_path: Path, free_ports, monkeypatch) -> None:
+    pki.ensure_pki(tmp_path, ["ep-a"])
+
+    def interrupted(folder: Path, pid: int) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(broker, "_await_ready", interrupted)
+            broker.start(tmp_path, free_ports)
+        left = broker.status(tmp_path)
+        taken_up = broker.start(tmp_path, free_ports)
+        assert taken_up.pid == left.pid
+        assert AdminClient(load_installation({"BYLEAVE_HOME": str(tmp_path)}).kafka("admin")).list_topics(timeout=20).brokers
+    finally:
+        assert broker.stop(tmp_path) is True
+
+
+def test_up_check_status_and_down_from_the_command_line(tmp_path: Path, free_ports) -> None:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("BYLEAVE_") or k == "BYLEAVE_CACHE"}
+    environment |= {"BYLEAVE_HOME": str(tmp_path), "BYLEAVE_PORT": str(free_ports.client), "BYLEAVE_SITE": "trial."}
+
+    def byleave(*words: str) -> tuple[int, dict[str, Any]]:
+        command = [sys.executable, "-m", "byleave.deploy.cli", *words, "--json"]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100, check=False)
+        return done.returncode, json.loads(done.stdout)
+
+    try:
+        code, up = byleave("up", "--endpoint", "ep-x")
+        assert (code, up["endpoints"], up["changed"] > 0) == (0, ["ep-x"], True)
+        assert byleave("up")[1]["changed"] == 0
+        assert byleave("status")[1]["pid"] == up["pid"]
+        assert byleave("topics", "check") == (0, {"site": "trial.", "drift": []})
+        admin = AdminClient(load_installation(environment).kafka("admin"))
+        admin.delete_topics(["trial.refused.v1"])["trial.refused.v1"].result(20)
+        assert byleave("topics", "check") == (1, {"site": "trial.", "drift": ["missing topic trial.refused.v1"]})
+        assert byleave("topics", "apply")[0] == 0
+        assert byleave("topics", "check")[0] == 0
+    finally:
+        assert byleave("down") == (0, {"was_up": True})
+    assert byleave("status")[0] == 1

@@ -12,8 +12,9 @@ import re
 import socket
 import subprocess
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from xml.sax.saxutils import escape
 
 from byleave.core.errors import Broken, Misconfigured, Transient
 from byleave.deploy import process
@@ -63,30 +64,18 @@ def start(home: Path, ports: Ports | None = None) -> Broker:
     Needs `home/pki` (pki.ensure_pki). Raises Misconfigured if a port is taken, a certificate is missing or there is no Java;
     Broken if Kafka ends at once (the last lines of its log are named by place); Transient if it is not ready in 90 s.
     """
-    if (up := status(home)) is not None:
-        return up
-    ports = ports or Ports.from_environment()
     folder = home / "broker"
-    _refuse_missing_certificates(home / "pki")
-    for port in (ports.client, ports.controller):
-        _refuse_taken_port(port)
-    jars, jvm = kafka_jars(), find_jvm()
-    folder.mkdir(parents=True, exist_ok=True)
-    folder.chmod(0o700)
-    (folder / "server.properties").write_text(server_properties(home, ports), encoding="utf-8")
-    (folder / "log4j2.xml").write_text(_LOGGING.format(folder=folder), encoding="utf-8")
-    (folder / "kafka.log").unlink(missing_ok=True)  # readiness is read from it
-    for half_written in folder.glob("*.jsa"):
-        half_written.unlink()
-    archive = archive_path(jvm, jars)
-    if not (folder / "data" / "meta.properties").exists():
-        _format(folder, jvm, jars, archive)
+    recorded = folder / "bootstrap.txt"  # there while the broker serves; core.settings looks here too
+    up = status(home)
+    if up is not None and recorded.exists():
+        return up
     began = time.monotonic()
-    pid = _spawn(folder, [str(jvm.java), *_options(folder, archive), "-cp", f"{jars}/*", "kafka.Kafka", "server.properties"])
-    process.remember(folder / "pid", pid)
-    _await_ready(folder, pid)
-    (folder / "bootstrap.txt").write_text(f"{HOST}:{ports.client}\n", encoding="ascii")  # core.settings looks here
-    return Broker(home, ports, pid, time.monotonic() - began)
+    if up is None:
+        ports = ports or Ports.from_environment()
+        up = Broker(home, ports, _launch(home, folder, ports), 0.0)
+    _await_ready(folder, up.pid)
+    recorded.write_text(f"{up.bootstrap}\n", encoding="ascii")
+    return replace(up, ready_s=time.monotonic() - began)
 
 
 def stop(home: Path) -> bool:
@@ -190,6 +179,28 @@ _LOGGING = """<?xml version="1.0" encoding="UTF-8"?>
   </Loggers>
 </Configuration>
 """
+
+
+def _launch(home: Path, folder: Path, ports: Ports) -> int:
+    """Checks what the start hangs on, writes the configuration and starts the process, whose id it returns."""
+    _refuse_missing_certificates(home / "pki")
+    for port in (ports.client, ports.controller):
+        _refuse_taken_port(port)
+    jars, jvm = kafka_jars(), find_jvm()
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    (folder / "server.properties").write_text(server_properties(home, ports), encoding="utf-8")
+    (folder / "log4j2.xml").write_text(_LOGGING.format(folder=escape(str(folder))), encoding="utf-8")
+    for old in (folder / "bootstrap.txt", folder / "kafka.log", *folder.glob("*.jsa")):
+        old.unlink(
+            missing_ok=True
+        )  # of a broker that was killed: readiness is read from the log, an archive may be half written
+    archive = archive_path(jvm, jars)
+    if not (folder / "data" / "meta.properties").exists():
+        _format(folder, jvm, jars, archive)
+    pid = _spawn(folder, [str(jvm.java), *_options(folder, archive), "-cp", f"{jars}/*", "kafka.Kafka", "server.properties"])
+    process.remember(folder / "pid", pid)
+    return pid
 
 
 def _options(folder: Path, archive: Path) -> list[str]:
