@@ -177,7 +177,7 @@ class Keyring:
             if ticket.level > request.level or ticket.table != request.table:
                 raise Refused("a file of another table or a higher level than was asked for", reason="level")
             for digest in ticket.manifests:
-                self._named(principal, request.purpose, ticket.level, documents.get(digest))
+                self._named(principal, request.purpose, request.level, documents.get(digest))
         return tickets
 
     def _named(self, principal: str, purpose: str, level: int, manifest: Manifest | None) -> None:

@@ -1,0 +1,292 @@
+"""Commands of the lake, the ledger and the keys. Rows go to standard output or a file, everything else beside them."""
+
+from __future__ import annotations
+
+import csv
+import getpass
+import io
+import json
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from byleave.core.errors import Forged, Misconfigured
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from byleave.sinks.access import Look
+    from byleave.sinks.ledger import Line
+
+TABLE_ROWS = 20
+LOOKS = ("read", "open", "read-refused")
+
+app = typer.Typer(no_args_is_help=True)
+lake, ledger, keys, run = (typer.Typer(no_args_is_help=True, help=text) for text in (
+    "The encrypted training lake.", "The record of every look.", "Data keys.", "Run a role in the foreground."))  # fmt: skip
+for name, group in {"lake": lake, "ledger": ledger, "keys": keys, "run": run}.items():
+    app.add_typer(group, name=name)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+
+
+class Format(StrEnum):
+    """How rows are written."""
+
+    TABLE = "table"
+    CSV = "csv"
+    JSONL = "jsonl"
+    ARROW = "arrow"
+
+
+@run.command("keyring")
+def run_keyring(
+    secret_file: Annotated[Path | None, typer.Option(help="What the master keys are sealed under.")] = None,
+) -> None:
+    """Hold the keys and put every look on record, until SIGTERM.
+
+    Example: byleave run keyring --secret-file /etc/byleave/keyring.secret
+    """
+    from byleave.sinks.keyring_main import main
+
+    raise typer.Exit(main(["--secret-file", str(secret_file)] if secret_file else []))
+
+
+@run.command("sink")
+def run_sink(commit_s: Annotated[float, typer.Option(help="Seconds between commits.")] = 30.0) -> None:
+    """Write sanitized records to the encrypted lake, until SIGTERM.
+
+    Example: byleave run sink --commit-s 2
+    """
+    from byleave.sinks.main import main
+
+    raise typer.Exit(main(["--commit-s", str(commit_s)]))
+
+
+@lake.command("read")
+def lake_read(
+    purpose: Annotated[str, typer.Option(help="Purpose code; the manifest of the records must name it.")],
+    table: Annotated[str, typer.Option(help="events or actions.")] = "actions",
+    level: Annotated[int, typer.Option(help="Highest level to read.")] = 2,
+    columns: Annotated[str, typer.Option(help="Comma-separated; default all.")] = "",
+    form: Annotated[Format, typer.Option("--format", help="How rows are written.")] = Format.TABLE,
+    out: Annotated[Path | None, typer.Option(help="File instead of standard output.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Most rows; a table shows 20 unless told otherwise.")] = None,
+    principal: Annotated[str, typer.Option("--as", help="Whose certificate asks.")] = "ml",
+    person: Annotated[str, typer.Option(help="Who looks; default this user. On record.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Read rows. The look is on record before the first of them; a refused one is on record too.
+
+    Example: byleave lake read --table actions --level 2 --purpose train-assistant --format jsonl --out actions.jsonl
+    """
+    from byleave.core.keyring import KeyringClient
+    from byleave.core.settings import load_installation
+    from byleave.sinks.access import Look, read
+    from byleave.sinks.lake import LocalLake
+
+    at = load_installation()
+    wanted = tuple(name.strip() for name in columns.split(",") if name.strip())
+    look = Look(person or getpass.getuser(), purpose, table, level, wanted)
+    keyring = KeyringClient(at.keyring, at.certificate(principal))
+    most = limit if limit is not None else (TABLE_ROWS if form is Format.TABLE else None)
+    batches = _first(read(LocalLake(at.home / "lake"), keyring, look, time.monotonic), most)
+    with _output(out) as stream:
+        rows = _write(form, look, batches, stream)
+    report = {"rows": rows, "table": table, "level": level, "purpose": purpose, "out": str(out) if out else None}
+    _print(report, f"{rows} rows of {table} up to level {level}; the look is on record", as_json, to_stderr=out is None)
+
+
+@lake.command("snapshot")
+def lake_snapshot(as_json: Json = False) -> None:
+    """Say what the newest snapshot holds. Checks the chain of snapshots; opens no file.
+
+    Example: byleave lake snapshot --json
+    """
+    from byleave.core.settings import load_installation
+    from byleave.sinks.lake import LocalLake, Snapshot
+
+    snapshots = [Snapshot(), *LocalLake(load_installation().home / "lake").history()]
+    rows: dict[str, int] = {}
+    for file in (file for snapshot in snapshots for file in snapshot.added):
+        rows[f"{file.table}.l{file.level}"] = rows.get(f"{file.table}.l{file.level}", 0) + file.rows
+    newest, files = snapshots[-1], sum(len(snapshot.added) for snapshot in snapshots)
+    report = {"version": newest.version, "digest": newest.digest, "files": files, "rows": rows, "offsets": dict(newest.offsets)}
+    lines = [f"snapshot {newest.version}, {files} files", *(f"  {name}: {count} rows" for name, count in sorted(rows.items()))]
+    _print(report, "\n".join(lines), as_json)
+
+
+@app.command("who-read")
+def who_read(
+    subject: Annotated[str | None, typer.Option(help="Pseudonym: looks that covered this person's records.")] = None,
+    snapshot: Annotated[int | None, typer.Option(help="Looks at this snapshot of the lake.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Say who looked, from the ledger alone. Without options: every look.
+
+    Example: byleave who-read --subject person-a
+    """
+    found = [line for line in _ledger_lines() if line.entry["what"] in LOOKS and _about(line.entry, subject, snapshot)]
+    rows = [{"entry": line.index, "at_ms": line.at_ms, **line.entry} for line in found]
+    lines = [_sentence(line) for line in found] or ["nobody, by the ledger"]
+    _print({"looks": rows, "count": len(rows)}, "\n".join(lines), as_json)
+
+
+@ledger.command("verify")
+def ledger_verify(
+    head: Annotated[str | None, typer.Option(help="A head that you remember, as 'size:hash'.")] = None, as_json: Json = False
+) -> None:
+    """Check every line of the ledger, that it contains a remembered head, and that every snapshot of the lake is on record.
+
+    Example: byleave ledger verify --head 812:9f86d0…
+    """
+    from byleave.core.settings import load_installation
+    from byleave.sinks.lake import LocalLake
+    from byleave.sinks.ledger import GENESIS, Head
+
+    lines = list(_ledger_lines(head))
+    newest = Head(lines[-1].index + 1, lines[-1].hash) if lines else Head(0, GENESIS)
+    recorded = {(line.entry["version"], line.entry["digest"]) for line in lines if line.entry["what"] == "commit"}
+    snapshots = list(LocalLake(load_installation().home / "lake").history())
+    for snapshot in snapshots:
+        if (snapshot.version, snapshot.digest) not in recorded:
+            raise Forged(f"snapshot {snapshot.version} of the lake is not on record", reason="ledger")
+    text = f"{newest.size} entries and {len(snapshots)} snapshots verify; head {newest}"
+    _print({"entries": newest.size, "head": str(newest), "snapshots": len(snapshots)}, text, as_json)
+
+
+@keys.command("destroy")
+def keys_destroy(
+    subject: Annotated[str, typer.Option(help="Pseudonym of the person.")],
+    day: Annotated[str | None, typer.Option(help="YYYY-MM-DD; without it, every day there is.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    principal: Annotated[str, typer.Option("--as", help="Whose certificate asks.")] = "enrol",
+    as_json: Json = False,
+) -> None:
+    """Destroy a person's data keys: their text becomes unreadable in lake, topics and copies. Not to be undone.
+
+    Example: byleave keys destroy --subject person-a --day 2026-11-24
+    """
+    from byleave.core.keyring import KeyringClient
+    from byleave.core.settings import load_installation
+
+    question = f"Destroy the keys of {subject}, {day or 'every day'}?"
+    if not yes and not (sys.stdin.isatty() and typer.confirm(question, err=True)):
+        raise Misconfigured("nothing was destroyed: confirm at the terminal, or say --yes")
+    at = load_installation()
+    gone = KeyringClient(at.keyring, at.certificate(principal)).destroy(subject, day)
+    _print({"destroyed": gone}, f"{len(gone)} keys destroyed and on record", as_json)
+
+
+def _ledger_lines(head: str | None = None) -> Iterator[Line]:
+    from byleave.core.settings import load_installation
+    from byleave.sinks.ledger import parse_head, read_head, verify
+
+    folder = load_installation().home / "ledger"
+    return verify(folder, parse_head(head) if head else read_head(folder))
+
+
+def _about(entry: Mapping[str, Any], subject: str | None, snapshot: int | None) -> bool:
+    covers = any(str(key_id).split("/")[0] == subject for key_id in entry.get("covers", ()))
+    return (subject is None or covers) and (snapshot is None or entry.get("snapshot") == snapshot)
+
+
+def _sentence(line: Line) -> str:
+    at = time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(line.at_ms / 1000))
+    entry, refused = line.entry, line.entry["what"] == "read-refused"
+    seen = f"{entry.get('table', 'a record')} up to level {entry.get('level', '?')}"
+    people = len({str(key_id).split("/")[0] for key_id in entry.get("covers", ())})
+    end = f"refused ({entry['reason']})" if refused else f"{len(entry.get('columns', ()))} columns, records of {people} people"
+    return f"{at}  {entry['person']} as {entry['principal']}, for {entry['purpose']}: {seen}: {end}"
+
+
+def _first(batches: Iterator[pa.RecordBatch], most: int | None) -> Iterator[pa.RecordBatch]:
+    left = most
+    for batch in batches:
+        yield batch if left is None else batch.slice(0, left)
+        left = left - batch.num_rows if left is not None else None
+        if left is not None and left <= 0:
+            return
+
+
+@contextmanager
+def _output(out: Path | None) -> Iterator[IO[bytes]]:
+    """A file for its owner alone, or standard output. A file that is there already is not overwritten."""
+    if out is None:
+        yield sys.stdout.buffer
+        return
+    try:
+        handle = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError as error:
+        raise Misconfigured(f"{out} cannot be made ({type(error).__name__}); name another file") from None
+    with os.fdopen(handle, "wb") as file:
+        try:
+            yield file
+        except BaseException:
+            out.unlink()  # a refused or broken read leaves no half a file behind
+            raise
+
+
+def _write(form: Format, look: Look, batches: Iterable[pa.RecordBatch], stream: IO[bytes]) -> int:
+    import pyarrow as pa
+
+    rows = 0
+    if form is Format.ARROW:
+        first = next(iterator := iter(batches), None)  # nothing is written, not even a schema, before the look is allowed
+        with pa.ipc.new_stream(stream, look.schema()) as writer:
+            for batch in (*(() if first is None else (first,)), *iterator):
+                writer.write_batch(batch)
+                rows += batch.num_rows
+        return rows
+    text = _Lines(form, look, stream)
+    for batch in batches:
+        for row in batch.to_pylist():
+            text.add(row)
+        rows += batch.num_rows
+    text.end()
+    return rows
+
+
+class _Lines:
+    """Rows as text: JSON lines and CSV as they come, a table at the end."""
+
+    def __init__(self, form: Format, look: Look, stream: IO[bytes]) -> None:
+        self._form, self._names, self._stream, self._rows = form, look.names(), stream, list[list[str]]()
+
+    def add(self, row: dict[str, Any]) -> None:
+        plain = {name: value.hex() if isinstance(value, bytes) else value for name, value in row.items()}
+        if self._form is Format.JSONL:
+            self._stream.write(json.dumps(plain, ensure_ascii=False).encode() + b"\n")
+            return
+        self._rows.append([" ".join(v) if isinstance(v, list) else "" if v is None else str(v) for v in plain.values()])
+        if self._form is Format.CSV and len(self._rows) >= 1_000:
+            self._flush_csv()
+
+    def end(self) -> None:
+        if self._form is Format.CSV:
+            self._flush_csv()
+        elif self._form is Format.TABLE:
+            self._stream.write(_aligned([[*self._names], *self._rows]).encode())
+        self._stream.flush()
+
+    def _flush_csv(self) -> None:
+        buffer = io.StringIO()
+        csv.writer(buffer, lineterminator="\n").writerows([[*self._names], *self._rows] if self._names else self._rows)
+        self._stream.write(buffer.getvalue().encode())
+        self._names, self._rows = (), []
+
+
+def _aligned(rows: list[list[str]]) -> str:
+    widths = [min(32, max(len(row[n]) for row in rows)) for n in range(len(rows[0]))]
+    return "".join("  ".join(v[:w].ljust(w) for v, w in zip(row, widths, strict=True)).rstrip() + "\n" for row in rows)
+
+
+def _print(report: Mapping[str, object], text: str, as_json: bool, *, to_stderr: bool = False) -> None:
+    typer.echo(json.dumps(report, sort_keys=True) if as_json else text, err=to_stderr)

@@ -1,0 +1,129 @@
+"""Sanitized bodies as Arrow columns, and the seal on the one column that holds text (ruling 15; docs/formats/lake.md).
+
+Pure. Events go from wire columns to Arrow columns without a Python object a row. Text is sealed row by row under the key of
+(subject, day, level), tied to its row: destroying that key makes it unreadable wherever the file was copied (P7).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from byleave.core import codec
+from byleave.core.batches import Content, SanitizedBatch, SanitizedHeader, body_schema
+from byleave.core.codec import Record
+from byleave.core.envelope import Randomness
+from byleave.core.errors import Forged
+from byleave.core.events import Kind, unpack_steps
+from byleave.core.rows import KEY_ROW, KeyClass
+
+NONCE_BYTES = 12
+_IDENTITY = [
+    ("subject", pa.string()), ("endpoint", pa.string()), ("session", pa.binary(16)), ("epoch", pa.int64()),
+    ("level", pa.int8()), ("row", pa.int64()), ("key_id", pa.string()), ("manifest", pa.string()), ("policy", pa.string()),
+    ("raw_partition", pa.int32()), ("raw_offset", pa.int64()),
+]  # fmt: skip
+_EVENTS = [
+    ("at_ms", pa.int64()), ("kind", pa.string()), ("app", pa.string()), ("x", pa.int16()), ("y", pa.int16()),
+    ("screen_width", pa.int32()), ("screen_height", pa.int32()), ("button", pa.int8()), ("dx", pa.int8()), ("dy", pa.int8()),
+    ("key_class", pa.string()),
+]  # fmt: skip
+_ACTIONS = [
+    ("kind", pa.string()), ("start_ms", pa.int64()), ("end_ms", pa.int64()), ("app", pa.string()), ("button", pa.string()),
+    ("x", pa.float32()), ("y", pa.float32()), ("to_x", pa.float32()), ("to_y", pa.float32()), ("dx", pa.int32()),
+    ("dy", pa.int32()), ("text", pa.binary()), ("keys", pa.list_(pa.string())), ("redactions", pa.list_(pa.string())),
+]  # fmt: skip
+SCHEMAS = {"events": pa.schema(_IDENTITY + _EVENTS), "actions": pa.schema(_IDENTITY + _ACTIONS)}
+TABLES = {Content.EVENTS: "events", Content.ACTIONS: "actions"}
+
+_KINDS = pa.array([*(kind.name.lower() for kind in sorted(Kind) if kind < KEY_ROW), "key"])
+_CLASSES = pa.array([key_class.name.lower() for key_class in sorted(KeyClass)])
+_STEPS = [unpack_steps(packed) for packed in range(256)]
+_DX, _DY = (pa.array([steps[axis] for steps in _STEPS], pa.int8()) for axis in (0, 1))
+
+
+def arrow_rows(batch: SanitizedBatch, key: bytes, random_bytes: Randomness) -> pa.RecordBatch:
+    """The rows of an opened record, text sealed again. Raises Forged unless body, columns and header agree."""
+    header = batch.header
+    body = codec.decode_body(body_schema(header.content), batch.body)
+    own = _events(body) if header.content is Content.EVENTS else _actions(body, header, key, random_bytes)
+    count = len(own["kind"])
+    if count != header.rows:
+        raise Forged(f"{count} rows, the header says {header.rows}", reason="count-mismatch")
+    schema = SCHEMAS[TABLES[header.content]]
+    columns = {**_identity(header, count), **own}
+    return pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
+
+
+def open_text(key: bytes, endpoint: str, session: bytes, level: int, row: int, sealed: bytes) -> str:
+    """The text of one row. Raises Forged (`moved-ciphertext`): another key, another row, or changed bytes."""
+    try:
+        plain = AESGCM(key).decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], _place(endpoint, session, level) + _number(row))
+    except (InvalidTag, ValueError):
+        raise Forged("a sealed text does not belong to its row and key", reason="moved-ciphertext") from None
+    return plain.decode()
+
+
+def _identity(header: SanitizedHeader, count: int) -> dict[str, pa.Array]:
+    values = {
+        "subject": header.subject, "endpoint": header.endpoint, "session": header.session, "epoch": header.epoch,
+        "level": int(header.level), "key_id": header.key_id, "manifest": header.manifest.hex(), "policy": header.policy,
+        "raw_partition": header.raw_partition, "raw_offset": header.raw_offset,
+    }  # fmt: skip
+    types = dict(_IDENTITY)
+    same = {name: pa.repeat(pa.scalar(value, types[name]), count) for name, value in values.items()}
+    return {**same, "row": pa.array(range(header.row0, header.row0 + count), pa.int64())}
+
+
+def _events(body: Record) -> dict[str, pa.Array]:
+    """Checked before it is trusted: lengths, kinds, classes and places in `apps`."""
+    count = len(body["kind"])
+    sizes = {"at": 4, "x": 2, "y": 2, "arg": 1, "key_class": 1, "app": 1}
+    fits = all(len(body[name]) == count * size for name, size in sizes.items())
+    tops = {"kind": len(_KINDS), "key_class": len(_CLASSES), "app": len(body["apps"])}
+    if not fits or any(max(body[name], default=-1) >= top for name, top in tops.items()):
+        raise Forged("sanitized columns do not agree", reason="count-mismatch")
+
+    def column(name: str, kind: pa.DataType) -> pa.Array:
+        return pa.Array.from_buffers(kind, count, [None, pa.py_buffer(body[name])])
+
+    kind, arg = column("kind", pa.uint8()), column("arg", pa.uint8())
+    scroll, zero = pc.equal(kind, int(Kind.SCROLL)), pa.scalar(0, pa.int8())
+    button = pc.if_else(scroll, zero, column("arg", pa.int8()))
+    screen = {name: pa.repeat(pa.scalar(body[name], pa.int32()), count) for name in ("screen_width", "screen_height")}
+    return {
+        "at_ms": pc.add(column("at", pa.uint32()).cast(pa.int64()), body["base_ms"]),
+        "kind": _KINDS.take(kind), "app": pa.array(body["apps"], pa.string()).take(column("app", pa.uint8())),
+        "x": column("x", pa.int16()), "y": column("y", pa.int16()), **screen, "button": button,
+        "dx": pc.if_else(scroll, _DX.take(arg), zero), "dy": pc.if_else(scroll, _DY.take(arg), zero),
+        "key_class": _CLASSES.take(column("key_class", pa.uint8())),
+    }  # fmt: skip
+
+
+def _actions(body: Record, header: SanitizedHeader, key: bytes, random_bytes: Randomness) -> dict[str, pa.Array]:
+    rows: list[dict[str, Any]] = body["rows"]
+    cipher, place = AESGCM(key), _place(header.endpoint, header.session, int(header.level))
+
+    def sealed(text: str, row: int) -> bytes | None:
+        if not text:
+            return None
+        nonce = random_bytes(NONCE_BYTES)
+        return nonce + cipher.encrypt(nonce, text.encode(), place + _number(row))
+
+    columns = {name: pa.array([row[name] for row in rows], kind) for name, kind in _ACTIONS if name != "text"}
+    texts = [sealed(row["text"], number) for number, row in enumerate(rows, header.row0)]
+    return {**columns, "text": pa.array(texts, pa.binary())}
+
+
+def _place(endpoint: str, session: bytes, level: int) -> bytes:
+    """What a text is tied to, but for its row; parts of open length carry it."""
+    name = endpoint.encode()
+    return b"byleave/v1/text" + len(name).to_bytes(2, "big") + name + session + level.to_bytes(1, "big")
+
+
+def _number(row: int) -> bytes:
+    return row.to_bytes(8, "big")
