@@ -1,0 +1,121 @@
+"""Whether this endpoint may capture now, with the sentence that the person reads (P1, P2).
+
+Pure. Combines what the lease says with what was agreed: state, manifest and consent, orders, and the person's own switches.
+Every doubt is a no; the first reason that stands is the one that is told.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from byleave.control import lease
+from byleave.control.documents import Grant, Manifest, Run
+from byleave.control.knowledge import Knowledge
+from byleave.control.lease import Permit, permit_time_ms
+
+ROUND_TRIP_MS_MAX = 1_500
+"""A grant that took longer is asked for again: it would put our stamps ahead of the broker's clock, which the fence refuses."""
+RENEW_MS = 600_000
+"""Age at which a permit is renewed within its session (ruling 21): 500 ppm of drift are 0.3 s by then."""
+
+
+class Answer(Enum):
+    """Why capture is, or is not, allowed. The text is what the person reads."""
+
+    CAPTURE = lease.Verdict.CAPTURE.value
+    PAUSED = "not capturing: paused by you, until you lift it"
+    HALTED_HERE = "not capturing: halted on this machine"
+    HALTED = lease.Verdict.HALTED.value
+    UNREAD = "not capturing: the control documents have not been read yet"
+    NO_LEAVE = "not capturing: no state in force allows this machine to capture"
+    NO_CONSENT = "not capturing: you have not agreed to the manifest in force"
+    NO_GRANT = lease.Verdict.NO_GRANT.value
+    STALE = lease.Verdict.STALE.value
+    DISAGREES = lease.Verdict.DISAGREES.value
+    OVER = lease.Verdict.OVER.value
+
+
+_ASK = (Answer.NO_GRANT, Answer.OVER)
+"""A new grant would help; all else must pass by itself first."""
+
+
+PERMIT_MS_MAX = 3 * RENEW_MS
+"""Age at which a permit that could not be renewed ends: whoever grants may have reasons not to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Switches:
+    """What stands in this endpoint's folder; it can only stop. `agreed`: the consent file is there and is the person's."""
+
+    paused: bool = False
+    halted: bool = False
+    agreed: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Permission:
+    """The gate's answer. `run`, `manifest` and `epoch` are those that capture would be under, where they are known."""
+
+    answer: Answer
+    epoch: int = 0
+    run: Run | None = None
+    manifest: Manifest | None = None
+
+    @property
+    def allowed(self) -> bool:
+        return self.answer is Answer.CAPTURE
+
+    @property
+    def ask(self) -> bool:
+        return self.answer in _ASK
+
+
+def decide(
+    knowledge: Knowledge, endpoint: str, permit: Permit | None, switches: Switches, *, caught_up: bool, boot_ms: int
+) -> Permission:
+    """The permission at `boot_ms`. `caught_up`: what stood on the control topics has been read; before, silence is nothing."""
+    state, beacon = knowledge.state, knowledge.beacon
+    epoch = state.epoch if state is not None else 0
+    stopped = _stopped(knowledge, endpoint, switches, caught_up)
+    if stopped is not None or state is None or beacon is None:
+        return Permission(stopped or Answer.STALE, epoch)
+    now_ms = max(beacon.service_ms, permit_time_ms(permit, boot_ms) if permit else 0)
+    run = knowledge.leave(endpoint, now_ms)
+    if run is None:
+        return Permission(Answer.NO_LEAVE, epoch)
+    if not switches.agreed or not knowledge.consented(endpoint, run.manifest):
+        return Permission(Answer.NO_CONSENT, epoch)
+    verdict = lease.verdict(permit, beacon, knowledge.state_digest, halted=False, boot_ms=boot_ms)
+    if verdict is lease.Verdict.CAPTURE and permit is not None and boot_ms - permit.request_boot_ms > PERMIT_MS_MAX:
+        verdict = lease.Verdict.OVER
+    return Permission(Answer(verdict.value), epoch, run, knowledge.manifests[run.manifest])
+
+
+def _stopped(knowledge: Knowledge, endpoint: str, switches: Switches, caught_up: bool) -> Answer | None:
+    if switches.halted:
+        return Answer.HALTED_HERE
+    if knowledge.state is not None and standing_orders(knowledge, endpoint):
+        return Answer.HALTED
+    if switches.paused:
+        return Answer.PAUSED
+    return None if caught_up and knowledge.state is not None else Answer.UNREAD
+
+
+def standing_orders(knowledge: Knowledge, endpoint: str) -> list[str]:
+    """Ids of the orders that stop capture here in the epoch in force; before any state, all that are known of."""
+    epoch = knowledge.state.epoch if knowledge.state else 0
+    return [halt_id for halt_id, _ in knowledge.orders(endpoint, "capture", epoch)]
+
+
+def accept(grant: Grant, *, nonce: str, request_digest: str, request_boot_ms: int, epoch: int, boot_ms: int) -> Permit | None:
+    """The permit in a verified grant, or None.
+
+    None: another nonce, another request, another epoch, or an answer older than ROUND_TRIP_MS_MAX. Used once: the caller
+    forgets the nonce.
+    """
+    if (grant.nonce, grant.request, grant.epoch) != (nonce, request_digest, epoch):
+        return None
+    if not 0 <= boot_ms - request_boot_ms <= ROUND_TRIP_MS_MAX:
+        return None
+    return Permit(grant.service_ms, request_boot_ms, grant.not_after_ms)

@@ -1,0 +1,169 @@
+"""A recording played back as if it happened now. Reads the DuckTrack/OpenCUA form, which is the project's own too.
+
+A recording is a folder: `events.jsonl` (`time_stamp` in seconds of a monotonic clock, `action` move, click, scroll, press or
+release), and where there are, `metadata.json` (screen size, layout) and `top_window.jsonl` (what had the focus, over time).
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from byleave.core.errors import Misconfigured
+from byleave.core.events import Kind, Modifiers, Screen, Window
+from byleave.producers.hooks.source import POLL_EVENTS_MAX, Observed
+
+EVENTS_MAX = 2_000_000
+_BUTTONS = {"left": 1, "middle": 2, "right": 3}
+_MODIFIERS = {"shift": Modifiers.SHIFT, "ctrl": Modifiers.CONTROL, "alt": Modifiers.ALT, "cmd": Modifiers.META,
+              "alt_gr": Modifiers.ALTGR}  # fmt: skip
+
+
+class Timeline:
+    """A list of events played at `speed`, behind `replay` and `canary`. Stopped, it stands still; started, it goes on.
+
+    Nothing outlives `stop`: an event whose moment had not come before it comes after the next `start`.
+    """
+
+    def __init__(self, events: Sequence[Observed], screen: Screen, speed: float = 1.0) -> None:
+        if not 0 < speed <= 10_000:
+            raise Misconfigured(f"speed {speed} must be above 0 and at most 10000")
+        self._events, self._speed = events, speed
+        self._screen = screen
+        self._next = 0
+        self._origin: tuple[int, int] | None = None
+        self._focus: Observed | None = None
+        self._told = True
+
+    @property
+    def screen(self) -> Screen:
+        return self._screen
+
+    @property
+    def alive(self) -> bool:
+        return self._origin is not None
+
+    @property
+    def exhausted(self) -> bool:
+        return self._next >= len(self._events)
+
+    def start(self, now_ms: int, *, titles: bool) -> None:
+        del titles  # a recording has those it has; the scope takes them out
+        first = self._events[self._next].at_ms if not self.exhausted else 0
+        self._origin = (now_ms, first)
+        self._told = self._focus is None
+
+    def poll(self, now_ms: int, timeout_s: float) -> Sequence[Observed]:
+        if self._origin is None:
+            return ()
+        started_ms, first = self._origin
+        found: list[Observed] = []
+        if not self._told and self._focus is not None:  # a new window must hear what has the focus, as from a real hook
+            found.append(_at(self._focus, started_ms))
+            self._told = True
+        while not self.exhausted and len(found) < POLL_EVENTS_MAX:
+            event = self._events[self._next]
+            due = started_ms + int((event.at_ms - first) / self._speed)
+            if due > now_ms:
+                break
+            if event.kind is Kind.FOCUS:
+                self._focus = event
+            found.append(_at(event, due))
+            self._next += 1
+        if not found:
+            time.sleep(timeout_s)
+        return found
+
+    def take_lost(self) -> int:
+        return 0
+
+    def stop(self) -> bool:
+        self._origin = None
+        return True
+
+
+def replay(name: str, speed: float = 1.0) -> Timeline:
+    """The recording in folder `name`, or the one of that name that ships with the project. Raises Misconfigured."""
+    shipped = resources.files("byleave.producers").joinpath("recordings", name)
+    folder = Path(name) if Path(name).is_dir() else Path(str(shipped)) if "/" not in name and shipped.is_dir() else None
+    if folder is None:
+        raise Misconfigured(
+            f"no recording {name}: give a folder with events.jsonl, or one of {', '.join(shipped_recordings())}"
+        )
+    events, screen = load_recording(folder)
+    return Timeline(events, screen, speed)
+
+
+def shipped_recordings() -> list[str]:
+    """Names of the recordings that ship with the project."""
+    root = resources.files("byleave.producers").joinpath("recordings")
+    return sorted(entry.name for entry in root.iterdir() if entry.is_dir()) if root.is_dir() else []
+
+
+def load_recording(folder: Path) -> tuple[list[Observed], Screen]:
+    """All events of a recording, at_ms from 0, with the focus changes among them. Raises Misconfigured.
+
+    A recording without `top_window.jsonl` counts as one window of application `recording:<folder name>`.
+    """
+    try:
+        metadata = json.loads((folder / "metadata.json").read_text("utf-8")) if (folder / "metadata.json").is_file() else {}
+        rows = _rows(folder / "events.jsonl")
+        tops = _rows(folder / "top_window.jsonl") if (folder / "top_window.jsonl").is_file() else []
+        origin = float(rows[0]["time_stamp"]) if rows else 0.0
+        tops = tops or [{"time_stamp": origin, "top_window_name": f"recording:{folder.name}"}]
+        layout = str(metadata.get("layout", "us"))
+        windows = {name: n for n, name in enumerate(dict.fromkeys(str(row["top_window_name"]) for row in tops))}
+        merged = [*((float(row["time_stamp"]), 0, row) for row in tops), *((float(row["time_stamp"]), 1, row) for row in rows)]
+        merged.sort(key=lambda item: item[:2])
+        held: set[str] = set()
+        events = [_observed(row, max(0, round((at - origin) * 1000)), held, windows, layout) for at, _, row in merged]
+        return events, Screen(int(metadata.get("screen_width", 0)), int(metadata.get("screen_height", 0)))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise Misconfigured(f"recording {folder} cannot be read ({type(error).__name__})") from None
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    with path.open(encoding="utf-8") as lines:
+        rows = [json.loads(line) for line in lines if line.strip()]
+    if len(rows) > EVENTS_MAX:
+        raise ValueError
+    return rows
+
+
+def _observed(row: Mapping[str, Any], at_ms: int, held: set[str], windows: Mapping[str, int], layout: str) -> Observed:
+    if "top_window_name" in row:
+        name = str(row["top_window_name"])
+        window = Window(windows[name], name.lower(), title=str(row.get("title", "")), layout=layout)
+        return Observed(at_ms, Kind.FOCUS, window=window)
+    action = row["action"]
+    if action in ("press", "release"):
+        name, press = str(row["name"]), action == "press"
+        modifiers = held_modifiers(held)
+        (held.add if press else held.discard)(name)
+        return Observed(at_ms, Kind.PRESS if press else Kind.RELEASE, key=name, modifiers=modifiers)
+    x, y = round(row["x"]), round(row["y"])
+    if action == "move":
+        return Observed(at_ms, Kind.MOVE, x, y)
+    if action == "scroll":
+        return Observed(at_ms, Kind.SCROLL, x, y, dx=round(row["dx"]), dy=round(row["dy"]))
+    if action == "click":
+        return Observed(at_ms, Kind.BUTTON_DOWN if row["pressed"] else Kind.BUTTON_UP, x, y, _BUTTONS.get(row["button"], 0))
+    raise ValueError(action)
+
+
+def held_modifiers(held: Iterable[str]) -> Modifiers:
+    """Modifier bits of the keys that are down, by pynput's names: "ctrl", "ctrl_l" and "ctrl_r" are one."""
+    found = Modifiers.NONE
+    for name in held:
+        found |= _MODIFIERS.get(name, _MODIFIERS.get(name.removesuffix("_l").removesuffix("_r"), Modifiers.NONE))
+    return found
+
+
+def _at(event: Observed, at_ms: int) -> Observed:
+    return Observed(
+        at_ms, event.kind, event.x, event.y, event.button, event.dx, event.dy, event.key, event.modifiers, event.window
+    )

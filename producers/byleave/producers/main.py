@@ -1,0 +1,270 @@
+"""The agent's process: builds the clients, reads this endpoint's files, and turns the agent in one loop on one thread.
+
+    byleave run agent --endpoint ep-a --source replay:office | canary | pynput  [--speed 1.0] [--once]
+
+Prints one JSON line when the control topics have been read, and with --once another at the end. Files of the endpoint's folder:
+device.key, enrolment.dsse, consent.dsse (read), floor.json, acks.json, report.json, spool/ (written), halt, pause (obeyed).
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from byleave.control.documents import Enrolment
+from byleave.control.knowledge import Knowledge
+from byleave.control.trust import load_root
+from byleave.control.watch import ControlWatch
+from byleave.core import log, metrics
+from byleave.core.clock import boot_ms
+from byleave.core.errors import Broken, ByleaveError, Forged, Misconfigured, Refused, Transient
+from byleave.core.kafka import KafkaPublisher, KafkaTail
+from byleave.core.keys import public_hex, read_signing_key, replace_file
+from byleave.core.settings import Installation, load_installation
+from byleave.producers.agent import Agent, Identity
+from byleave.producers.gate import Switches
+from byleave.producers.hooks.canary import canary
+from byleave.producers.hooks.pynput_source import PynputSource, check_display
+from byleave.producers.hooks.replay import replay
+from byleave.producers.hooks.source import Source
+from byleave.producers.outbox import Outbox
+from byleave.producers.spool import Spool
+from byleave.producers.voice import Voice
+
+TOPICS = ("control.state.v1", "control.halt.v1", "control.manifest.v1", "control.beacon.v1", "control.grant.v1")
+POLL_S = 0.02
+"""Longest wait for events in one turn while capturing: an order is seen within it."""
+IDLE_S = 0.1
+REPORT_MS = 1_000
+DRAIN_MS_MAX = 5_000
+"""At a stop, how long what was captured is still being sent; the rest waits in the spool."""
+_DELIVERY = {"message.timeout.ms": 30_000, "enable.gapless.guarantee": True}
+
+
+class Process:
+    """One running agent with its clients and files."""
+
+    def __init__(self, installation: Installation, endpoint: str, source: Source, stopping: Callable[[], bool]) -> None:
+        self._installation, self._endpoint, self._stopping = installation, endpoint, stopping
+        self._folder = installation.home / "endpoints" / endpoint
+        root = load_root(_read(installation.home / "trust" / "root.dsse"), installation.site)
+        self._floor = int(_read_json(self._folder / "floor.json").get("epoch", 0))
+        self._ack_prev = str(_read_json(self._folder / "acks.json").get("prev", ""))
+        self.knowledge = Knowledge(root, installation.site, self._floor)
+        self._consent, self._agreed = b"", False
+        self._connection = installation.kafka(endpoint)
+        self._watch: ControlWatch | None = None
+        key = read_signing_key(self._folder / "device.key")
+        self._check_enrolment(public_hex(key))
+        name = endpoint.encode()
+        spool = Spool(self._folder / "spool")
+        self._outbox = Outbox(
+            spool, installation.topic("raw.events.v1"), name, lambda: KafkaPublisher(self._connection, **_DELIVERY)
+        )
+        self._voice = Voice(lambda: KafkaPublisher(self._connection), installation.topic, name)
+        self.agent = Agent(
+            Identity(endpoint, key, own_digest(), self._ack_prev), self.knowledge, source, spool, self._outbox,
+            say=self._voice.say, clock=boot_ms, randomness=os.urandom,
+        )  # fmt: skip
+        self._source = source
+        self._reported_ms = 0
+
+    @property
+    def caught_up(self) -> bool:
+        return self._watch is not None and self._watch.caught_up
+
+    def turn(self) -> None:
+        """One turn of the loop: hear, decide, collect, send, report."""
+        self.agent.hear(self._pump(0.0 if self.agent.capturing else IDLE_S))
+        self._persist_floor()
+        permission = self.agent.turn(self._switches(), caught_up=self.caught_up, timeout_s=POLL_S)
+        now = boot_ms()
+        if self.agent.may_send:
+            self._outbox.pump(now, self.knowledge.beacon.service_ms if self.knowledge.beacon else 0)
+        self._voice.pump(now)
+        if now - self._reported_ms >= REPORT_MS:
+            self._reported_ms = now
+            self.report()
+            metrics.CAPTURING.set(permission.allowed and self.agent.capturing)
+            metrics.PROGRESS.set(time.time())
+
+    @property
+    def drained(self) -> bool:
+        return self._outbox.idle and self._voice.idle
+
+    def drain(self) -> None:
+        """Ends the session and sends what is left, for at most DRAIN_MS_MAX; orders are obeyed meanwhile."""
+        self.agent.finish()
+        until = boot_ms() + DRAIN_MS_MAX
+        while boot_ms() < until and not self.drained and self.caught_up:
+            self.turn()
+
+    def close(self) -> None:
+        """Kills what may still run and forgets the clients; nothing more is sent."""
+        self._source.stop()
+        self._outbox.throw_away()
+        self._voice.close()
+        if self._watch is not None:
+            self._watch.close()
+        self.report()
+
+    def report(self) -> None:
+        """Counts for people and for `byleave me today`; and the chain of acknowledgements, if it grew."""
+        report = json.dumps(self.agent.report(), indent=1, sort_keys=True).encode()
+        replace_file(self._folder / "report.json", report)
+        if self.agent.ack_prev != self._ack_prev:
+            self._ack_prev = self.agent.ack_prev
+            replace_file(self._folder / "acks.json", json.dumps({"prev": self._ack_prev}).encode())
+
+    def _pump(self, timeout_s: float) -> list[Any]:
+        try:
+            if self._watch is None:
+                topics = [self._installation.topic(name) for name in TOPICS]
+                tail = KafkaTail(self._connection, self._installation.topic(f"endpoint-{self._endpoint}"), topics)
+                self._watch = ControlWatch(tail, self.knowledge, self._installation.site)
+            return self._watch.pump(timeout_s)
+        except (Transient, Broken) as error:  # without news the lease ends by itself
+            if isinstance(error, Broken) and self._watch is not None:
+                self._watch.close()
+                self._watch = None
+            if not self._stopping() and not self.agent.capturing:
+                time.sleep(IDLE_S)
+            return []
+
+    def _persist_floor(self) -> None:
+        """On disk before it is used: after a restart no older state is believed."""
+        if self.knowledge.epoch_floor > self._floor:
+            self._floor = self.knowledge.epoch_floor
+            replace_file(self._folder / "floor.json", json.dumps({"epoch": self._floor}).encode())
+
+    def _switches(self) -> Switches:
+        self._mind_consent()
+        halted, paused = (self._folder / "halt").exists(), (self._folder / "pause").exists()
+        return Switches(paused=paused, halted=halted, agreed=self._agreed)
+
+    def _mind_consent(self) -> None:
+        """The person's signed word, read again whenever its file changes; a file that is missing or not theirs is a no."""
+        try:
+            unverified = (self._folder / "consent.dsse").read_bytes()
+        except OSError:
+            self._agreed, self._consent = False, b""
+            return
+        if unverified != self._consent:
+            self._consent = unverified
+            try:
+                self._agreed = self.knowledge.learn("control.consent.v1", unverified) is not None
+            except (Forged, Refused) as error:
+                self._agreed = False
+                metrics.REFUSED.labels("consent", error.reason).inc()
+
+    def _check_enrolment(self, device: str) -> None:
+        path = self._folder / "enrolment.dsse"
+        enrolment = self.knowledge.learn("control.enrolment.v1", _read(path))
+        if not isinstance(enrolment, Enrolment) or (enrolment.endpoint, enrolment.key) != (self._endpoint, device):
+            raise Misconfigured(f"{path} is not the enrolment of {self._endpoint} with the key in device.key: enrol it again")
+
+
+def own_digest() -> str:
+    """SHA-256 over the agent's own files, so that a grant can say which agent it was given to."""
+    found = hashlib.sha256()
+    for room in ("byleave.core", "byleave.control", "byleave.producers", "byleave.schemas"):
+        root = Path(str(resources.files(room)))
+        for path in sorted(root.rglob("*.py")):
+            found.update(f"{room}/{path.relative_to(root).as_posix()}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
+    return found.hexdigest()
+
+
+def build_source(text: str, speed: float) -> Source:
+    """The source that a command line names. Raises Misconfigured and Refused."""
+    kind, _, rest = text.partition(":")
+    if kind == "replay":
+        return replay(rest or "office", speed)
+    if kind == "canary":
+        if rest and not rest.isdigit():
+            raise Misconfigured(f"canary:{rest}: the seed must be a number")
+        return canary(int(rest or "0"), speed)
+    if text == "pynput":
+        check_display(os.environ)
+        return PynputSource(os.environ)
+    raise Misconfigured(f"no source {text}: use replay:<recording>, canary[:<seed>] or pynput")
+
+
+def main(argv: list[str]) -> int:
+    """Runs until SIGTERM, SIGINT or, with --once, until the source is exhausted and all is acknowledged."""
+    parser = argparse.ArgumentParser("byleave run agent", description="The endpoint: captures what was agreed, while it may.")
+    parser.add_argument("--endpoint", required=True, help="name of this endpoint, as on its certificate")
+    parser.add_argument("--source", required=True, help="replay:<recording>, canary[:<seed>] or pynput")
+    parser.add_argument("--speed", type=float, default=1.0, help="how many times faster than real to replay")
+    parser.add_argument("--once", action="store_true", help="end when the source is exhausted")
+    options = parser.parse_args(argv)
+    stop: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda n, _: stop.append(n))
+    try:
+        return _run(options, load_installation(), lambda: bool(stop))
+    except Misconfigured as error:
+        print(error, file=sys.stderr)  # noqa: T201 - the one sentence
+        return 2
+    except ByleaveError as error:
+        print(error, file=sys.stderr)  # noqa: T201 - the one sentence
+        return 1
+
+
+def _run(options: argparse.Namespace, installation: Installation, stopping: Callable[[], bool]) -> int:
+    source = build_source(options.source, options.speed)
+    process = Process(installation, options.endpoint, source, stopping)
+    log.configure("agent")
+    ready = False
+    server = metrics.serve(installation.metrics_port, lambda: process.caught_up, lambda: True)
+    try:
+        while not stopping():
+            process.turn()
+            if not ready and process.caught_up:
+                ready = True
+                _say({"ready": True, "role": "agent", "pid": os.getpid(), "metrics_port": server.server_address[1]})
+            if options.once and source.exhausted:
+                process.agent.finish()
+                if process.drained:
+                    break
+        process.drain()
+    finally:
+        process.close()
+        server.shutdown()
+        server.server_close()
+    if options.once and source.exhausted:
+        _say(process.agent.report())
+    return 0
+
+
+def _say(line: dict[str, Any]) -> None:
+    print(json.dumps(line, sort_keys=True), flush=True)  # noqa: T201 - the process contract: JSON lines on stdout
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise Misconfigured(f"{path} cannot be read ({type(error).__name__}): enrol this endpoint first") from None
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError):
+        raise Misconfigured(f"{path} is damaged: restore it; without its floor an old state could be believed") from None
+    return found if isinstance(found, dict) else {}
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,97 @@
+"""Edge: from the spool to the broker, strictly in order (ruling 21).
+
+A delivery that fails makes all that is behind it suspect: the Kafka client is thrown away and a new one goes on at the oldest
+batch that was not acknowledged. On a halt the client is purged and thrown away; it is never flushed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from byleave.core import metrics
+from byleave.core.broker import Publisher
+from byleave.core.errors import Broken, Forged, Refused, Transient
+from byleave.producers.spool import Spool
+
+IN_FLIGHT_MAX = 64
+RETRY_MS_MIN = 200
+RETRY_MS_MAX = 10_000
+
+
+class Outbox:
+    """Sends one endpoint's spool. `pump` is called often and does not block; `make` builds a fresh client."""
+
+    def __init__(self, spool: Spool, topic: str, key: bytes, make: Callable[[], Publisher]) -> None:
+        self._spool, self._topic, self._key, self._make = spool, topic, key, make
+        self._publisher: Publisher | None = None
+        self._generation = 0
+        self._in_flight = 0
+        self._failed = False
+        self._retry_ms = RETRY_MS_MIN
+        self._wait_until_ms = 0
+        self.delivered_batches = 0
+        self.delivered_events = 0
+
+    @property
+    def idle(self) -> bool:
+        """Whether everything that was kept has been acknowledged."""
+        return self._spool.waiting == 0
+
+    def pump(self, boot_ms: int, service_ms: int) -> None:
+        """Sends what waits and takes in acknowledgements. A client's failure ends in a new client, later.
+
+        `service_ms` is the beacon service's time, for the age of what waits.
+        """
+        if boot_ms < self._wait_until_ms:
+            return
+        if not self._in_flight:
+            self._spool.expire(service_ms)
+        try:
+            if self._publisher is None:
+                self._publisher = self._make()
+            self._send(self._publisher)
+            self._publisher.flush(0)
+        except (Transient, Refused, Broken):
+            self._failed = True
+        if self._failed:
+            self.throw_away()
+            self._wait_until_ms = boot_ms + self._retry_ms
+            self._retry_ms = min(RETRY_MS_MAX, self._retry_ms * 2)
+
+    def throw_away(self) -> None:
+        """Purges the client and forgets it: nothing of what it held is sent any more."""
+        publisher, self._publisher = self._publisher, None
+        self._generation += 1
+        self._in_flight, self._failed = 0, False
+        if publisher is not None:
+            publisher.purge()
+            publisher.close()
+
+    def _send(self, publisher: Publisher) -> None:
+        while self._in_flight < IN_FLIGHT_MAX and not self._failed:
+            entry = self._spool.entry(self._in_flight)
+            if entry is None:
+                return
+            try:
+                value = entry.value()
+            except Forged:
+                if self._in_flight:
+                    return  # its turn comes when it is the oldest
+                self._spool.discard_torn()
+                continue
+            publisher.publish(self._topic, self._key, value, partial(self._answered, self._generation, entry.events))
+            self._in_flight += 1
+
+    def _answered(self, generation: int, events: int, ok: bool) -> None:
+        if generation != self._generation or self._failed:
+            return  # of a client thrown away, or behind a failure: it is sent again, and the redactor drops what it has
+        if not ok:
+            self._failed = True
+            return
+        self._spool.acknowledge()
+        self._in_flight -= 1
+        self._retry_ms = RETRY_MS_MIN
+        self.delivered_batches += 1
+        self.delivered_events += events
+        metrics.BATCHES.inc()

@@ -1,0 +1,82 @@
+"""What of the observed events was agreed to (P1): an allow-list of applications and kinds, decided at each event by its focus.
+
+Pure but for its memory of one session. Promises  an event of an application, kind or site that the manifest does not name,
+below a password prompt, without a known focus or (for keys) without a known layout does not pass; all that remains of it is a
+count, and below a password prompt not even that.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from byleave.control.documents import Manifest
+from byleave.core.events import Kind, Window
+from byleave.producers.hooks.source import Observed
+
+WINDOWS_MAX = 4_096
+"""Windows that a session numbers; beyond, the session's numbers start anew."""
+DOWN_MAX = 256
+"""Keys and buttons remembered as down."""
+
+_KEYS = (Kind.PRESS, Kind.RELEASE, Kind.PASTE)
+
+
+class Scope:
+    """One session's filter. `dropped` counts what did not pass."""
+
+    def __init__(self, manifest: Manifest) -> None:
+        self._kinds = frozenset(manifest.kinds)
+        self._applications = frozenset(name.lower() for name in manifest.applications)
+        self._sites = frozenset(name.lower() for name in manifest.sites)
+        self._window: Window | None = None
+        self._inside = False
+        self._handles: dict[int, int] = {}
+        self._down: set[str | int] = set()
+        self.dropped = 0
+
+    def admit(self, event: Observed) -> Observed | None:
+        """The event as it may be captured, or None. A FOCUS decides for what follows it."""
+        if event.kind is Kind.FOCUS:
+            return self._focus(event)
+        if not self._allows(event):
+            if self._window is None or not self._window.secure:
+                self.dropped += 1
+            return None
+        return event
+
+    def _focus(self, event: Observed) -> Observed | None:
+        window = event.window
+        self._window = window
+        self._inside = (
+            window is not None
+            and not window.secure
+            and window.app.lower() in self._applications
+            and (not window.site or window.site.lower() in self._sites)
+        )
+        if not self._inside or window is None or "window" not in self._kinds:
+            return None
+        title = window.title if "title" in self._kinds else ""
+        layout = window.layout if "key" in self._kinds else ""
+        return replace(event, window=replace(window, handle=self._number(window.handle), title=title, layout=layout))
+
+    def _allows(self, event: Observed) -> bool:
+        kind = "key" if event.kind in _KEYS else "pointer"
+        if not self._inside or kind not in self._kinds:
+            return False
+        if kind == "key" and (self._window is None or not self._window.layout):
+            return False  # an unknown layout is another text than the person wrote
+        what = event.key if kind == "key" else event.button
+        if event.kind in (Kind.PRESS, Kind.BUTTON_DOWN):
+            if len(self._down) < DOWN_MAX:
+                self._down.add(what)
+        elif event.kind in (Kind.RELEASE, Kind.BUTTON_UP):
+            if what not in self._down:
+                return False  # it went down where nothing may be captured: its end would tell of it
+            self._down.discard(what)
+        return True
+
+    def _number(self, handle: int) -> int:
+        """Windows are numbered within the session: the system's own numbers would link sessions."""
+        if handle not in self._handles and len(self._handles) >= WINDOWS_MAX:
+            self._handles.clear()
+        return self._handles.setdefault(handle, len(self._handles))
