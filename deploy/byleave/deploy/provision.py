@@ -6,7 +6,8 @@ they are missing and never taken away. A DENY is never touched: it may be the br
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -278,6 +279,7 @@ def _create_acls(admin: AdminClient, rules: set[Rule]) -> None:
     if rules:
         for future in admin.create_acls([_binding(r) for r in sorted(rules)], request_timeout=REQUEST_S_MAX).values():
             _result(future, "creating an ACL")
+        _await_rules(admin, lambda found: rules <= found)
 
 
 def _delete_acls(admin: AdminClient, rules: set[Rule]) -> None:
@@ -285,6 +287,16 @@ def _delete_acls(admin: AdminClient, rules: set[Rule]) -> None:
         filters = [_binding(r, AclBindingFilter) for r in sorted(rules)]
         for future in admin.delete_acls(filters, request_timeout=REQUEST_S_MAX).values():
             _result(future, "deleting an ACL")
+        _await_rules(admin, lambda found: not rules & found)
+
+
+def _await_rules(admin: AdminClient, settled: Callable[[set[Rule]], bool]) -> None:
+    """The controller answers before the brokers have heard: for some 100 ms the old rules would still be in force."""
+    until = time.monotonic() + REQUEST_S_MAX
+    while not settled(_rules(admin)):
+        if time.monotonic() > until:
+            raise Transient(f"the brokers have not taken over the new ACLs in {REQUEST_S_MAX:.0f} s")
+        time.sleep(0.02)
 
 
 def _binding(rule: Rule, kind: type[AclBinding] | type[AclBindingFilter] = AclBinding) -> Any:
