@@ -81,17 +81,15 @@ def load_installation(environment: Mapping[str, str] | None = None) -> Installat
     if unknown:
         raise Misconfigured(f"unknown setting {unknown[0]}: known are {', '.join(VARIABLES)}")
     home = Path(env.get("BYLEAVE_HOME") or _state_folder(env)).absolute()
-    recorded = home / "broker" / "bootstrap.txt"  # written by 'byleave up', so that commands find a broker on another port
-    embedded = recorded.read_text(encoding="ascii").strip() if recorded.is_file() else BOOTSTRAP_DEFAULT
     site = env.get("BYLEAVE_SITE", SITE_DEFAULT)
     if not _SITE.fullmatch(site):
         raise Misconfigured(f"BYLEAVE_SITE is {site!r}: it must be lower-case letters, digits and '-', and end in a dot")
     return Installation(
         home=home,
         site=site,
-        bootstrap=_address(env, "BYLEAVE_BOOTSTRAP", embedded),
+        bootstrap=_address(env, "BYLEAVE_BOOTSTRAP", _recorded(home / "broker" / "bootstrap.txt", BOOTSTRAP_DEFAULT)),
         pki=Path(env.get("BYLEAVE_PKI") or home / "pki").absolute(),
-        keyring=_address(env, "BYLEAVE_KEYRING", KEYRING_DEFAULT),
+        keyring=_address(env, "BYLEAVE_KEYRING", _recorded(home / "keyring" / "address.txt", KEYRING_DEFAULT)),
         metrics_port=_port(env, "BYLEAVE_METRICS_PORT", 0),
     )
 
@@ -99,6 +97,11 @@ def load_installation(environment: Mapping[str, str] | None = None) -> Installat
 def _state_folder(env: Mapping[str, str]) -> Path:
     base = env.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
     return Path(base) / "byleave"
+
+
+def _recorded(path: Path, default: str) -> str:
+    """What this installation wrote down about itself, so that commands find a broker or a keyring on another port."""
+    return path.read_text(encoding="ascii").strip() if path.is_file() else default
 
 
 def _address(env: Mapping[str, str], name: str, default: str) -> str:
