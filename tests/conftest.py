@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import secrets
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,14 +70,22 @@ def _free_ports() -> broker.Ports:
     return broker.Ports(*found)
 
 
+@contextmanager
+def _stopped_whatever_happens(home: Path) -> Iterator[None]:
+    """A process that outlives a killed test run waits for its end of a pipe to close, and then stops the broker."""
+    code = "import pathlib, sys; from byleave.deploy import broker; sys.stdin.read(); broker.stop(pathlib.Path(sys.argv[1]))"
+    command = [sys.executable, "-c", code, str(home)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True) as guard:
+        yield
+        guard.communicate(timeout=60)
+
+
 @pytest.fixture(scope="session")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
     home = tmp_path_factory.mktemp("byleave")
     pki.ensure_pki(home, ENDPOINTS)
-    try:
+    with _stopped_whatever_happens(home):
         yield Kafka(broker.start(home, _free_ports()))
-    finally:
-        broker.stop(home)
 
 
 @pytest.fixture
