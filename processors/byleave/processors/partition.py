@@ -1,0 +1,350 @@
+"""One input partition: records in, output records out, and what has to be remembered. Pure but for the keys it asks for.
+
+The worker puts records in (`accept`), lets decide what can be decided (`step`), and when a transaction is due takes the rest
+(`settle`) and the offset up to which nothing is owed (`committable`). Everything goes out through one function, in order.
+
+Promises  a record is decided once, in the order of its endpoint, and never again once its offset is in the endpoint's state;
+          what is refused is named by place and reason, and the next one is looked at: no record stops the partition (P8).
+Bounds    the fence's; LATE_MS and KEPT_MS below.
+
+An exception that leaves `step` with a record half decided (the broker's or the queue's) makes this object worthless: the caller
+throws it away and restores (rule 12). Only Transient from `data_key` comes before anything changed: ask again later.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from byleave.control.admission import SKEW_MS, Refuses, Waits, decide
+from byleave.control.knowledge import Knowledge
+from byleave.core import codec
+from byleave.core.batches import AdmittedBatch, Boundary, Content, Origin, RawBatch, SanitizedBatch, data_key_id, seal_sanitized
+from byleave.core.broker import Received
+from byleave.core.envelope import Opener, Randomness
+from byleave.core.errors import Broken, Forged, Refused
+from byleave.core.events import Screen
+from byleave.core.levels import Level
+from byleave.processors.account import Account
+from byleave.processors.fence import Fence
+from byleave.processors.intake import Examined, claim_of, examine, open_admitted, refusal_record
+from byleave.processors.session import EndpointState, Rules, close, feed
+from byleave.processors.state import StateSeal, Stream
+
+LATE_MS = 30 * 60_000
+"""An endpoint that was silent for so long, by the broker's stamps on its partition, has vanished (docs/adr/0005). An open
+session sends every 10 s; held text must not grow older than an hour (rule 15)."""
+KEPT_MS = 13 * 3_600_000
+"""A session that is over is remembered for longer than a batch of it could still be admitted from a spool (12 h)."""
+STRANGERS = ""
+"""The stream of records whose key is no enrolled endpoint's: remembered together, since anybody can make up keys."""
+KEY_DESTROYED = "key-destroyed"
+WRITTEN = (Level.SHAPE, Level.INTERNAL, Level.PEOPLE)
+STATE_TOPIC, ACCOUNT_TOPIC, REFUSED_TOPIC = "redactor.state.v1", "account.v1", "refused.v1"
+
+_DISPOSITIONS = ("kept", "reviewed", "level4", "dropped", "withheld")
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A record to write. `topic` without site; `partition` None where the key decides."""
+
+    topic: str
+    partition: int | None
+    key: bytes
+    value: bytes | None = field(repr=False)
+
+
+Emit = Callable[[Output], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What deciding needs besides data: built once, by `main`."""
+
+    rules: Rules
+    opener: Opener = field(repr=False)
+    signer: Ed25519PrivateKey = field(repr=False)
+    state_seal: StateSeal = field(repr=False)
+    data_key: Callable[[str], bytes] = field(repr=False)
+    """Raises Refused (destroyed, not entitled) and Transient (the keyring does not answer)."""
+    random_bytes: Randomness = field(repr=False)
+
+
+@dataclass(slots=True)
+class Tally:
+    """What happened since the last commit, for the metrics: counted only when committed."""
+
+    admitted: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+    rows: Counter[tuple[str, int]] = field(default_factory=Counter)
+    disposed: Counter[str] = field(default_factory=Counter)
+    labels: Counter[str] = field(default_factory=Counter)
+    admitted_append_ms: list[int] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Entry:
+    received: Received
+    examined: Examined | None = None
+
+
+def topic_of(content: Content, level: Level) -> str:
+    """Where a sanitized record goes. Level 3 goes to review, whatever it holds; level 4 has no topic."""
+    return "review.l3.v1" if level is Level.PEOPLE else f"sanitized.{content.value.lower()}.l{int(level)}.v1"
+
+
+class Partition:
+    """State with a life cycle: made by a restore, thrown away on revoke and on any error of a transaction."""
+
+    def __init__(self, number: int, count: int, next_offset: int, streams: dict[str, Stream], tools: Tools) -> None:
+        """Partition `number` of `count`, to be read from `next_offset` on, with the streams that were restored."""
+        self.number = number
+        self.next_offset = next_offset
+        self.stamp_ms = 0
+        """The partition's time: the newest broker stamp seen."""
+        self.tally = Tally()
+        self.fence: Fence[bytes, _Entry] = Fence()
+        self._streams = streams
+        self._tools = tools
+        self._partitions = count
+        self._touched: dict[str, None] = {}
+        self._strange: set[bytes] = set()
+
+    def accept(self, received: Received, knowledge: Knowledge) -> None:
+        """Takes a record into its key's queue; one that the state already covers is skipped (rule 5)."""
+        if received.offset < self.next_offset:
+            return
+        self.next_offset = received.offset + 1
+        self.stamp_ms = max(self.stamp_ms, received.append_ms)
+        key = received.key or b""
+        endpoint = self._endpoint_of(key, knowledge)
+        stream = self._streams.get(endpoint)
+        if stream is not None and received.offset <= stream.offset:
+            return
+        if endpoint == STRANGERS or key in self._strange:  # what began among strangers is decided there, in order
+            self._strange.add(key)
+            key = b""
+        self.fence.offer(key, received.offset, _Entry(received))
+
+    def step(self, knowledge: Knowledge, emit: Emit) -> None:
+        """Decides every record that can be decided with what is known."""
+        for key, entry in self.fence.due():
+            if self._decide(entry, knowledge, emit):
+                self.fence.passed(key)
+                if not key and not self.fence.holds(key):
+                    self._strange.clear()
+            else:
+                self.fence.waits(key)
+
+    def sweep(self, now_ms: int, emit: Emit) -> None:
+        """Closes endpoints that vanished and forgets sessions long over, by the partition's time.
+
+        `now_ms` is a time of the control service at which the partition was read to its end, or 0: it moves the partition's
+        time on where nobody writes. Everything decided here goes into the same transaction as its state.
+        """
+        self.stamp_ms = max(self.stamp_ms, now_ms)
+        settled = self.committable
+        for endpoint, stream in list(self._streams.items()):
+            if endpoint == STRANGERS or self.fence.holds(endpoint.encode()):
+                continue
+            if stream.open and self.stamp_ms - stream.append_ms > LATE_MS:
+                self._close(endpoint, stream, emit)
+            elif not stream.open and self.stamp_ms - stream.append_ms > KEPT_MS and settled > stream.offset:
+                del self._streams[endpoint]
+                self._touched.pop(endpoint, None)
+                emit(Output(STATE_TOPIC, self.number, endpoint.encode(), None))
+
+    def settle(self, emit: Emit) -> None:
+        """The state and the account of every endpoint touched since the last commit: once each."""
+        for endpoint in self._touched:
+            stream = self._streams[endpoint]
+            sealed = self._tools.state_seal.seal(endpoint, self.number, stream)
+            emit(Output(STATE_TOPIC, self.number, endpoint.encode(), sealed))
+            if stream.last is not None:
+                self._account(endpoint, stream.state.session, stream.state.account, stream, emit)
+        self._touched.clear()
+
+    @property
+    def committable(self) -> int:
+        """The offset to commit: the oldest record that waits, or the next one to read (rule 6)."""
+        oldest = self.fence.oldest
+        return self.next_offset if oldest is None else oldest
+
+    @property
+    def endpoints(self) -> Mapping[str, Stream]:
+        return self._streams
+
+    def _endpoint_of(self, key: bytes, knowledge: Knowledge) -> str:
+        try:
+            name = key.decode()
+        except UnicodeDecodeError:
+            return STRANGERS
+        return name if name in knowledge.enrolments or name in self._streams else STRANGERS
+
+    def _decide(self, entry: _Entry, knowledge: Knowledge, emit: Emit) -> bool:
+        """Whether the record is decided. Refusals are decisions; waiting is not."""
+        received = entry.received
+        try:
+            if entry.examined is None:
+                entry.examined = examine(received, knowledge, self._partitions)
+            verdict = decide(claim_of(entry.examined, received), knowledge)
+            if isinstance(verdict, Waits):
+                return False
+            if isinstance(verdict, Refuses):
+                raise Refused("the fence refuses it", reason=verdict.reason)
+            batch = open_admitted(entry.examined, received, verdict.t_star, knowledge, self._tools.opener)
+            self._apply(batch, emit)
+        except (Forged, Refused) as error:
+            if error.reason == "unknown-endpoint" and not _heard_after(received.append_ms, knowledge):
+                return False  # its enrolment may still be on its way
+            self._refuse(error.reason, entry, knowledge, emit)
+        return True
+
+    def _apply(self, batch: AdmittedBatch, emit: Emit) -> None:
+        """Feeds an admitted batch. Raises Refused before anything changed."""
+        header, stream = batch.header, self._stream(batch.header.endpoint)
+        keys = self._keys(batch)
+        before = self._counters(stream, header.session)
+        found = feed(stream.state, batch, self._tools.rules)
+        self._publish(found, keys, emit)
+        self._take_closed(header.endpoint, stream, emit)
+        self._decided(header.endpoint, batch.origin, stream)
+        stream.remember(batch)
+        self.tally.admitted += header.count
+        self.tally.admitted_append_ms.append(batch.origin.append_ms)
+        self._count(before, stream)
+
+    def _refuse(self, reason: str, entry: _Entry, knowledge: Knowledge, emit: Emit) -> None:
+        received, examined = entry.received, entry.examined
+        endpoint = self._endpoint_of(received.key or b"", knowledge)
+        stream = self._stream(endpoint)
+        verified = examined.batch if examined else None
+        if examined is not None:
+            self._step_over(examined, received, stream, emit)
+        value = codec.encode("refusal", refusal_record(reason, received, endpoint, verified))
+        emit(Output(REFUSED_TOPIC, None, endpoint.encode(), value))
+        self._decided(endpoint, Origin(received.topic, received.partition, received.offset, received.append_ms), stream)
+        self.tally.refused[reason] += 1
+
+    def _step_over(self, examined: Examined, received: Received, stream: Stream, emit: Emit) -> None:
+        """A signed batch was refused: the session goes on behind it, as behind a gap, and its events are counted as refused.
+
+        Without this every later batch of the session would be out of order. A batch that is itself out of order moves nothing.
+        """
+        header, state = examined.batch.header, stream.state
+        same = header.session == state.session
+        due = (state.next_seq if same else 0) + header.gap
+        if header.seq0 < due or header.session in state.past:
+            return  # a copy: its events have been counted
+        if header.seq0 == due and not (same and state.ended):
+            hole = _hole(examined.batch, examined.subject, received, stream.last if same else None)
+            if not same and stream.open:
+                self._close(header.endpoint, stream, emit)
+            keys = self._keys_if_any(hole)
+            self._publish(feed(state, hole, self._tools.rules), keys, emit)
+            self._take_closed(header.endpoint, stream, emit)
+            state.account.gaps -= header.count
+            stream.remember(hole)
+            same = True
+        if same:
+            state.account.refused += header.count
+
+    def _close(self, endpoint: str, stream: Stream, emit: Emit) -> None:
+        last = stream.last
+        if last is None:
+            return
+        keys = self._keys_if_any(last)
+        before = self._counters(stream, stream.state.session)
+        self._publish(close(stream.state, self._tools.rules, last), keys, emit)
+        self._count(before, stream)
+        self._touched[endpoint] = None
+
+    def _publish(self, batches: Iterable[SanitizedBatch], keys: Mapping[str, bytes], emit: Emit) -> None:
+        tools = self._tools
+        for batch in batches:
+            header = batch.header
+            key = keys.get(header.key_id)
+            if key is None:
+                continue  # destroyed on order: what it would seal is not to be readable by anybody
+            value = seal_sanitized(batch, key, tools.signer, tools.random_bytes)
+            emit(Output(topic_of(header.content, header.level), self.number, header.endpoint.encode(), value))
+            self.tally.rows[header.content.value, int(header.level)] += header.rows
+
+    def _keys(self, batch: AdmittedBatch) -> dict[str, bytes]:
+        """The data keys of the batch's person and day, before anything is decided: a refusal then changes nothing.
+
+        Raises Refused (`key-destroyed`: the person's day was erased); Broken if the keyring denies them for another reason.
+        """
+        day = datetime.fromtimestamp(batch.header.hi_max / 1000, UTC).date().isoformat()
+        names = [data_key_id(batch.subject, day, level) for level in WRITTEN]
+        try:
+            return {name: self._tools.data_key(name) for name in names}
+        except Refused as error:
+            if error.reason == KEY_DESTROYED:
+                raise
+            raise Broken(f"the keyring denies the redactor a data key ({error.reason})", reason="keyring-denies") from None
+
+    def _keys_if_any(self, batch: AdmittedBatch) -> dict[str, bytes]:
+        try:
+            return self._keys(batch)
+        except Refused:
+            return {}
+
+    def _stream(self, endpoint: str) -> Stream:
+        return self._streams.setdefault(endpoint, Stream(EndpointState()))
+
+    def _decided(self, endpoint: str, origin: Origin, stream: Stream) -> None:
+        stream.offset, stream.append_ms = origin.offset, origin.append_ms
+        self._touched[endpoint] = None
+
+    def _take_closed(self, endpoint: str, stream: Stream, emit: Emit) -> None:
+        """The last account of each session that a newer one closed."""
+        for session, account in stream.state.closed:
+            self._account(endpoint, session, account, stream, emit)
+        stream.state.closed.clear()
+
+    def _account(self, endpoint: str, session: bytes, account: Account, stream: Stream, emit: Emit) -> None:
+        record = account.record(endpoint, session, stream.last.subject if stream.last else "")
+        key = f"{endpoint}/{session.hex()}".encode()
+        emit(Output(ACCOUNT_TOPIC, self.number, key, codec.encode("account", record)))
+
+    @staticmethod
+    def _counters(stream: Stream, session: bytes) -> Counter[str]:
+        """The session's counters so far, labels behind a slash; none yet where the next batch begins it."""
+        account = stream.state.account
+        if session != stream.state.session:
+            return Counter()
+        found = Counter({name: getattr(account, name) for name in _DISPOSITIONS})
+        found.update({f"/{label}": count for label, count in account.labels.items()})
+        return found
+
+    def _count(self, before: Counter[str], stream: Stream) -> None:
+        for name, count in (self._counters(stream, stream.state.session) - before).items():
+            if name.startswith("/"):
+                self.tally.labels[name[1:]] += count
+            else:
+                self.tally.disposed[name] += count
+
+
+def _heard_after(append_ms: int, knowledge: Knowledge) -> bool:
+    """Whether a beacon is newer than the broker's stamp: documents that were there before the record have been read by then."""
+    beacon = knowledge.beacon
+    return beacon is not None and beacon.service_ms > append_ms + SKEW_MS
+
+
+def _hole(batch: RawBatch, subject: str, received: Received, last: AdmittedBatch | None) -> AdmittedBatch:
+    """An empty batch in place of a refused one. What it decides is signed under the session's last admitted batch, since
+    nothing that a refused header says is believed but its place in the sequence."""
+    header = batch.header
+    place = {"seq0": header.seq_end, "gap": header.gap + header.count, "count": 0, "boundary": Boundary.NONE}
+    if last is not None:
+        return replace(last, header=replace(last.header, **place), events=())  # type: ignore[arg-type]
+    hi = min(header.hi_max, received.append_ms)
+    fresh = replace(header, **place, hi_min=min(header.hi_min, hi), hi_max=hi, wrap=b"")  # type: ignore[arg-type]
+    origin = Origin(received.topic, received.partition, received.offset, received.append_ms)
+    return AdmittedBatch(fresh, subject, origin, 0, (), Screen(0, 0))

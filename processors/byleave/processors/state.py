@@ -1,0 +1,123 @@
+"""What the redactor remembers of an endpoint, and how that stands on `redactor.state.v1` (ruling 19, docs/adr/0004).
+
+    record   nonce (12 random bytes), AES-256-GCM of: format, offsets and times, last batch, dumped session state
+    bound to format version, site, partition and endpoint as associated data: a record moved elsewhere does not open
+
+Promises  everything that a decision depends on is in the record, together with the input offset up to which it was decided; no
+          held text stands on the topic in the clear (P4).
+Refuses   a record that does not open or is malformed, as Broken: a redactor that guessed at its memory would redact wrongly.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, field, replace
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from byleave.core import codec
+from byleave.core.batches import AdmittedBatch, Boundary, Origin, RawHeader
+from byleave.core.envelope import Randomness
+from byleave.core.errors import Broken, Forged
+from byleave.core.events import Screen
+from byleave.processors.session import EndpointState
+
+FORMAT = 1
+NONCE_BYTES = 12
+
+_FIXED = struct.Struct(">Bqqqqqi")
+_SIZE = struct.Struct(">I")
+
+
+@dataclass(slots=True)
+class Stream:
+    """One endpoint's stream in one partition. `offset` is the last input offset that was decided, refusals included."""
+
+    state: EndpointState = field(repr=False)
+    offset: int = -1
+    append_ms: int = 0
+    """Broker stamp of the last record decided."""
+    last: AdmittedBatch | None = None
+    """The last batch admitted, without its events and its wrap: what a closing of the session is signed under."""
+
+    @property
+    def open(self) -> bool:
+        """Whether a session has begun and not ended."""
+        return self.last is not None and not self.state.ended
+
+    def remember(self, batch: AdmittedBatch) -> None:
+        self.last = replace(batch, header=replace(batch.header, wrap=b"", count=0), events=())
+
+
+class StateSeal:
+    """Seals and opens state records of one site. `key` is 32 bytes that only the redactor has."""
+
+    def __init__(self, key: bytes, site: str, random_bytes: Randomness) -> None:
+        self._cipher = AESGCM(key)
+        self._site = site
+        self._random = random_bytes
+
+    def seal(self, endpoint: str, partition: int, stream: Stream) -> bytes:
+        """One record: random nonces allow 2^32 of them under one key (NIST SP 800-38D, 8.3)."""
+        nonce = self._random(NONCE_BYTES)
+        return nonce + self._cipher.encrypt(nonce, dump(stream), self._associated(endpoint, partition))
+
+    def open(self, endpoint: str, partition: int, sealed: bytes) -> Stream:
+        """The reverse. Raises Broken."""
+        try:
+            plain = self._cipher.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], self._associated(endpoint, partition))
+        except (InvalidTag, ValueError):
+            raise Broken(f"a state record of partition {partition} does not open with this redactor's state key") from None
+        return load(plain)
+
+    def _associated(self, endpoint: str, partition: int) -> bytes:
+        parts = (b"byleave/state", bytes([FORMAT]), self._site.encode(), endpoint.encode(), partition.to_bytes(4, "big"))
+        return b"".join(len(part).to_bytes(2, "big") + part for part in parts)
+
+
+def dump(stream: Stream) -> bytes:
+    """The plain form of a record; `load(dump(s))` decides as `s` does."""
+    last = stream.last
+    origin = last.origin if last else Origin("", 0, -1, 0)
+    fixed = _FIXED.pack(
+        FORMAT, stream.offset, stream.append_ms, last.t_star if last else 0, origin.offset, origin.append_ms, origin.partition
+    )  # fmt: skip
+    header = codec.encode_body("raw_header", last.header.record()) if last else b""
+    screen = struct.pack(">II", last.screen.width, last.screen.height) if last else b""
+    subject, topic = (last.subject if last else "").encode(), origin.topic.encode()
+    parts = (header, screen, subject, topic, stream.state.dump())
+    return fixed + b"".join(_SIZE.pack(len(part)) + part for part in parts)
+
+
+def load(plain: bytes) -> Stream:
+    """Reads `dump`. Raises Broken."""
+    try:
+        found, offset, append_ms, t_star, raw_offset, raw_append_ms, partition = _FIXED.unpack_from(plain)
+        header, screen, subject, topic, state = _parts(plain, _FIXED.size, 5)
+        if found != FORMAT:
+            raise ValueError
+        last = None
+        if header:
+            origin = Origin(topic.decode(), partition, raw_offset, raw_append_ms)
+            last = AdmittedBatch(_header(header), subject.decode(), origin, t_star, (), Screen(*struct.unpack(">II", screen)))
+    except (struct.error, ValueError, Forged):
+        raise Broken(f"a state record is not of format {FORMAT}") from None
+    return Stream(EndpointState.load(state), offset, append_ms, last)
+
+
+def _parts(plain: bytes, at: int, count: int) -> list[bytes]:
+    found = []
+    for _ in range(count):
+        (size,) = _SIZE.unpack_from(plain, at)
+        at += _SIZE.size
+        found.append(plain[at : at + size])
+        at += size
+    if at != len(plain):
+        raise ValueError
+    return found
+
+
+def _header(body: bytes) -> RawHeader:
+    fields = codec.decode_body("raw_header", body)
+    return RawHeader(**{**fields, "boundary": Boundary(fields["boundary"])})

@@ -1,0 +1,174 @@
+"""The redactor's loop: memberships, one after another, until it is told to stop or cannot get on (P8).
+
+Promises  it stops with everything decided committed; an error of a transaction costs one membership and nothing else; a
+          redactor that does not get on while records wait ends loudly rather than stay.
+Bounds    STALLED_S_MAX without progress, FAILURES_MAX memberships in a row that did not live, FENCED_MAX of them fenced.
+
+Clocks and waiting come in as arguments. They time commits, metrics and the watchdog; they decide nothing about a batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import structlog
+from prometheus_client import Counter
+
+from byleave.control.knowledge import Knowledge
+from byleave.core import metrics
+from byleave.core.errors import Broken, Transient
+from byleave.processors.membership import Membership, Plan
+from byleave.processors.partition import Tally, Tools
+
+SWEEP_S = 5.0
+WATCH_S = 1.0
+STALLED_S_MAX = 60.0
+FAILURES_MAX = 30
+FENCED_MAX = 3
+BACKOFF_S_MAX = 5.0
+HEALTHY_S = 30.0
+CLIENT_FATAL = "client-fatal"
+
+
+class Watch(Protocol):
+    """Where control documents come from: `control.watch.ControlWatch`."""
+
+    def pump(self, timeout_s: float) -> Sequence[object]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Clocks:
+    """`steady_s` never runs back; `wall_ms` is compared with the broker's stamps, for the metrics only."""
+
+    steady_s: Callable[[], float]
+    wall_ms: Callable[[], int]
+
+
+class Worker:
+    """`stopped(seconds)` waits for at most so long and says whether to stop; `tools()` reads keys anew for each membership."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        tools: Callable[[], Tools],
+        knowledge: Knowledge,
+        watch: Watch,
+        clocks: Clocks,
+        stopped: Callable[[float], bool],
+    ) -> None:
+        self._plan, self._tools, self._knowledge, self._watch = plan, tools, knowledge, watch
+        self._clocks, self._stopped = clocks, stopped
+        self._log = structlog.get_logger()
+        self._moved_s = clocks.steady_s()
+        self.turned_s = clocks.steady_s()
+        """When the loop last came round, for the health check."""
+        self.partitions = 0
+
+    def run(self, joined: Callable[[], None]) -> None:
+        """Works until told to stop. `joined` is called for each membership that was made.
+
+        Raises Broken (stalled, fenced again and again, state or input lost) and Refused (the broker denies what it needs).
+        """
+        failures = fenced = 0
+        while not self._stopped(0.0):
+            began_s = self._clocks.steady_s()
+            try:
+                self._live(joined)
+            except (Transient, Broken) as error:
+                if isinstance(error, Broken) and error.reason != CLIENT_FATAL:
+                    raise
+                if self._clocks.steady_s() - began_s > HEALTHY_S:
+                    failures = fenced = 0
+                failures, fenced = failures + 1, fenced + (error.reason == CLIENT_FATAL)
+                self._failed(error, failures, fenced)
+                self._stopped(min(BACKOFF_S_MAX, 0.05 * 2 ** min(failures, 7)))
+
+    def _failed(self, error: Transient | Broken, failures: int, fenced: int) -> None:
+        metrics.TRANSACTIONS.labels("lost").inc()
+        metrics.REBUILDS.labels(error.reason).inc()
+        self._log.warning("rebuilding", reason=error.reason, attempt=failures)
+        if fenced >= FENCED_MAX:
+            raise Broken(f"fenced {fenced} times: does another redactor run with slot {self._plan.slot}?", reason="fenced")
+        if failures >= FAILURES_MAX:
+            raise Broken(f"{failures} memberships failed in a row, the last with: {error}", reason="no-membership")
+
+    def _live(self, joined: Callable[[], None]) -> None:
+        membership = Membership(self._plan, self._tools(), self._knowledge)
+        try:
+            joined()
+            self._serve(membership)
+        finally:
+            membership.close()
+            self._own(0)
+
+    def _serve(self, membership: Membership) -> None:
+        committed_s = swept_s = watched_s = self._clocks.steady_s()
+        stopping = False
+        while not stopping:
+            stopping = self._stopped(0.0)
+            if self._watch.pump(0.0):
+                membership.wake()
+            membership.read()
+            self._decide(membership)
+            now_s = self.turned_s = self._clocks.steady_s()
+            if now_s - swept_s >= SWEEP_S:
+                membership.sweep()
+                swept_s = now_s
+            if stopping or now_s - committed_s >= self._plan.commit_s:
+                self._commit(membership)
+                committed_s = now_s
+            if now_s - watched_s >= WATCH_S:
+                self._watch_over(membership)
+                watched_s = now_s
+
+    def _decide(self, membership: Membership) -> None:
+        """A keyring that does not answer changed nothing yet: what it was asked for is asked again next time."""
+        try:
+            membership.decide()
+        except Transient as error:
+            if error.reason != "keyring":
+                raise
+            metrics.REBUILDS.labels("keyring-waits").inc()
+
+    def _commit(self, membership: Membership) -> None:
+        tallies = membership.commit()
+        for tally in (*membership.committed_on_revoke(), *(tallies or ())):
+            report(tally, self._clocks.wall_ms())
+        if tallies is not None:
+            metrics.TRANSACTIONS.labels("committed").inc()
+            self._moved()
+
+    def _watch_over(self, membership: Membership) -> None:
+        partitions = membership.partitions
+        self._own(len(partitions))
+        metrics.WAITING.set(sum(len(partition.fence) for partition in partitions))
+        if not membership.lagging:
+            self._moved()
+        elif self._clocks.steady_s() - self._moved_s > STALLED_S_MAX:
+            raise Broken(f"nothing was committed for {STALLED_S_MAX:.0f} s while records wait to be read", reason="stalled")
+
+    def _moved(self) -> None:
+        self._moved_s = self._clocks.steady_s()
+        metrics.PROGRESS.set(self._clocks.wall_ms() / 1000)
+
+    def _own(self, count: int) -> None:
+        self.partitions = count
+        metrics.PARTITIONS.set(count)
+
+
+def report(tally: Tally, now_ms: int) -> None:
+    """Adds what was committed to the metrics."""
+    metrics.ADMITTED.inc(tally.admitted)
+    _add(metrics.REFUSED, ((("redactor", reason), count) for reason, count in tally.refused.items()))
+    _add(metrics.ROWS, (((content, str(level)), count) for (content, level), count in tally.rows.items()))
+    _add(metrics.DISPOSITION, (((name,), count) for name, count in tally.disposed.items()))
+    _add(metrics.REDACTIONS, (((label,), count) for label, count in tally.labels.items()))
+    for append_ms in tally.admitted_append_ms:
+        metrics.FENCE_WAIT.observe(max(0, now_ms - append_ms) / 1000)
+
+
+def _add(counter: Counter, found: Iterable[tuple[tuple[str, ...], int]]) -> None:
+    for labels, count in found:
+        counter.labels(*labels).inc(count)
