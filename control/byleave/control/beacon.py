@@ -1,0 +1,140 @@
+"""What the beacon service says, and what it may not say (P2; docs/formats/control.md, section 3).
+
+Pure: time and randomness are arguments, the memory is a value. `beacon_main` keeps it on disk before anything it says is heard.
+
+Promises  a beacon of time T names every order effective at or before T, and no order is ever made effective at or before the T
+          of a beacon that was signed: restart, a clock set back and a lost network included.
+Refuses   to vouch without a state, or while two states of one epoch exist; to grant without an enrolled key, a consent to the
+          manifest in force, a leave, or against an order. A refused request is counted, never answered.
+
+The service cannot resume or widen anything: it vouches for a state that others signed. Stolen, its key vouches for freshness.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from byleave.control.documents import Beacon, Effective, Grant, Halt, Request
+from byleave.control.knowledge import Knowledge, covers
+from byleave.control.lease import LEASE_MS_MAX
+from byleave.core.errors import Broken, Refused
+
+BEACON_EVERY_MS = 1_000
+SESSION_MS_MAX = 12 * 3_600_000
+REQUEST_AGE_MS_MAX = 10_000
+"""An older request is left unanswered: the endpoint has asked again, or is gone."""
+ORDERS_MAX = 100
+"""Orders in force that fit into one beacon. With more, no beacon is signed, so that none is left out and all stops."""
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What must survive a restart: the last T signed, the counter, and from when each accepted order counts."""
+
+    last_ms: int = 0
+    n: int = 0
+    effective: Mapping[str, int] = field(default_factory=dict)
+
+
+def accept(memory: Memory, halt_id: str, halt: Halt, append_ms: int, now_ms: int) -> Memory:
+    """Fixes from when an order counts; an order that has its time keeps it. Raises Refused (`stale-order`).
+
+    `append_ms` is the broker's stamp: an order is accepted by when it was published, not by when this service came to read it.
+    """
+    if halt_id in memory.effective:
+        return memory
+    if append_ms - halt.issued_ms > halt.valid_for_ms:
+        raise Refused("an order that was published after its time; a new one is needed", reason="stale-order")
+    return replace(memory, effective={**memory.effective, halt_id: service_ms(memory, now_ms)})
+
+
+def service_ms(memory: Memory, now_ms: int) -> int:
+    """The service's time: always after the last T signed, whatever the wall clock did."""
+    return max(now_ms, memory.last_ms + 1)
+
+
+def vouch(memory: Memory, knowledge: Knowledge, now_ms: int) -> tuple[Memory, Beacon]:
+    """The next beacon, and the memory to keep *before* it is signed.
+
+    Raises Refused (`no-state`, `conflict`), Broken (`too-many-orders`).
+    """
+    state = knowledge.state
+    if state is None:
+        raise Refused("no state to vouch for", reason="no-state")
+    if knowledge.conflict:
+        raise Refused(f"two states of epoch {state.epoch}: there is nothing to vouch for", reason="conflict")
+    effective = {halt_id: ms for halt_id, ms in memory.effective.items() if halt_id in knowledge.in_force()}
+    if len(effective) > ORDERS_MAX:
+        raise Broken(f"{len(effective)} orders in force, at most {ORDERS_MAX} fit: lift some", reason="too-many-orders")
+    now = service_ms(memory, now_ms)
+    orders = tuple(Effective(halt_id, ms) for halt_id, ms in sorted(effective.items()))
+    beacon = Beacon(
+        site=knowledge.site,
+        epoch=state.epoch,
+        state=knowledge.state_digest,
+        service_ms=now,
+        n=memory.n + 1,
+        lease_ms=LEASE_MS_MAX,
+        halts=orders,
+    )
+    return Memory(now, memory.n + 1, effective), beacon
+
+
+def answer(memory: Memory, knowledge: Knowledge, request: Request, request_digest: str, now_ms: int, session: bytes) -> Grant:
+    """The grant for a verified request; `now_ms` is when it was received, `session` 16 fresh random bytes.
+
+    Raises Refused: `no-state`, `unknown-endpoint`, `wrong-root`, `halted`, `no-run`, `no-consent`.
+    """
+    now, state = service_ms(memory, now_ms), knowledge.state
+    enrolment = knowledge.enrolments.get(request.endpoint)
+    if state is None or knowledge.conflict:
+        raise Refused("no state to grant under", reason="no-state")
+    if enrolment is None or now >= enrolment.until_ms:
+        raise Refused("a request of an endpoint that is not enrolled now", reason="unknown-endpoint")
+    if request.root_version != knowledge.root.version:
+        raise Refused(f"an endpoint under root {request.root_version}", reason="wrong-root")
+    if knowledge.orders(request.endpoint, "capture", state.epoch):
+        raise Refused("a request of an endpoint that is halted", reason="halted")
+    run = knowledge.leave(request.endpoint, now)
+    if run is None:
+        raise Refused("no leave covers the endpoint", reason="no-run")
+    if not knowledge.consented(request.endpoint, run.manifest):
+        raise Refused("the person has not agreed to the manifest in force", reason="no-consent")
+    ends_ms = min(now + SESSION_MS_MAX, state.expires_ms, knowledge.manifests[run.manifest].expires_ms, enrolment.until_ms)
+    return Grant(knowledge.site, request.nonce, request_digest, session.hex(), now, state.epoch, ends_ms)
+
+
+def denied(knowledge: Knowledge) -> frozenset[str]:
+    """Whom the broker must deny the raw topics while these orders stand: endpoints, or '*' for everybody (ruling 5)."""
+    names: set[str] = set()
+    for halt_id in knowledge.in_force():
+        halt = knowledge.halts.get(halt_id)
+        if halt is None or halt.what in ("processing", "reads"):
+            continue
+        if covers(halt.scope, knowledge.site, "", None):
+            return frozenset("*")
+        names |= {
+            name
+            for name, enrolled in knowledge.enrolments.items()
+            if covers(halt.scope, knowledge.site, name, enrolled) is not False
+        }
+    return frozenset(names)
+
+
+def dump(memory: Memory) -> bytes:
+    """The form on disk."""
+    return json.dumps({"last_ms": memory.last_ms, "n": memory.n, "effective": dict(memory.effective)}, sort_keys=True).encode()
+
+
+def load(stored: bytes) -> Memory:
+    """Raises Broken (`memory`) if the bytes are not a memory: then a person must look, since T could run back."""
+    try:
+        found = json.loads(stored)
+        effective = {str(halt_id): int(ms) for halt_id, ms in found["effective"].items()}
+        return Memory(int(found["last_ms"]), int(found["n"]), effective)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise Broken(
+            "the beacon's memory file is damaged: restore it, or remove it once no lease can run", reason="memory"
+        ) from None

@@ -1,0 +1,105 @@
+"""Edge: one principal's desk: reads a site's control topics, publishes documents, finds the keys that lie here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterable
+from pathlib import Path
+from typing import TypeVar
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from byleave.control import trust
+from byleave.control.bootstrap import pinned_root
+from byleave.control.documents import Root
+from byleave.control.knowledge import Knowledge
+from byleave.control.watch import ControlWatch
+from byleave.core.errors import Misconfigured, Refused, Transient
+from byleave.core.kafka import KafkaPublisher, KafkaTail
+from byleave.core.keys import public_hex, read_signing_key
+from byleave.core.settings import Installation
+from byleave.core.topics import ENDPOINT, load_catalogue
+
+READ_S_MAX = 20.0
+PUBLISH_S_MAX = 10.0
+TRIES_MAX = 8
+CONTROL = "control."
+Made = TypeVar("Made")
+
+
+def readable(role: str) -> tuple[str, ...]:
+    """The control topics that a role of the catalogue may read."""
+    return tuple(t.name for t in load_catalogue().topics if t.name.startswith(CONTROL) and role in t.readers)
+
+
+def open_watch(installation: Installation, principal: str, role: str = "", topics: Collection[str] = ()) -> ControlWatch:
+    """A watch on what the principal may read, or on `topics` only. Raises Transient after TRIES_MAX tries; Refused."""
+    role = role or principal
+    knowledge = Knowledge(pinned_root(installation.home, installation.site), installation.site)
+    names = [installation.topic(name) for name in (topics or readable(role))]
+    own = principal if role == ENDPOINT else next(p.group for p in load_catalogue().principals if p.name == role)
+    tail = persistent(lambda: KafkaTail(installation.kafka(principal), f"{installation.site}{own}", names))
+    return ControlWatch(tail, knowledge, installation.site)
+
+
+def read_all(watch: ControlWatch) -> ControlWatch:
+    """Reads until everything that stood on the topics has been learned. Raises Transient after READ_S_MAX."""
+    until_s = time.monotonic() + READ_S_MAX
+    while not watch.caught_up:
+        if time.monotonic() > until_s:
+            raise Transient(f"the control topics could not be read to their end in {READ_S_MAX:.0f} s: is the broker up?")
+        watch.pump(0.1)
+    return watch
+
+
+def publish(installation: Installation, principal: str, records: Iterable[tuple[str, bytes, bytes | None]]) -> None:
+    """Writes (topic, key, value) as a principal; returns when the broker has them. Raises Transient, Refused, Broken."""
+    answers: list[bool] = []
+    publisher = KafkaPublisher(installation.kafka(principal))
+    sent = 0
+    try:
+        for topic, key, value in records:
+            publisher.publish(installation.topic(topic), key, value, answers.append)
+            sent += 1
+        if not publisher.flush(PUBLISH_S_MAX):
+            raise Transient(f"{installation.bootstrap} did not confirm within {PUBLISH_S_MAX:.0f} s: is the broker up?")
+    finally:
+        publisher.close()
+    if answers.count(True) != sent:
+        raise Refused(f"the broker did not take what {principal} wrote; see 'byleave topics check'", reason="denied")
+
+
+def officers(root: Root, role: str, folder: Path) -> list[Ed25519PrivateKey]:
+    """The keys in `folder` that `role` names, at most as many as the role needs, of as many groups as it needs.
+
+    Raises Refused (`below-threshold`) if they are too few: the others must sign where their keys are.
+    """
+    wanted = trust.role_of(root, role)
+    groups = dict(zip(wanted.keys, wanted.groups, strict=True))
+    usable = {public_hex(key): key for key in (read_signing_key(path) for path in sorted(folder.glob("*.key")))}
+    mine = [name for name in usable if name in groups]
+    first = {groups[name]: name for name in reversed(mine)}.values()  # one of each group, then whoever else is needed
+    chosen = [usable[name] for name in (*sorted(first), *(n for n in mine if n not in first))][: wanted.threshold]
+    if len(chosen) < wanted.threshold or len({groups[public_hex(key)] for key in chosen}) < wanted.groups_min:
+        needed = f"{wanted.threshold} keys of {wanted.groups_min} groups"
+        raise Refused(f"role {role} needs {needed}; {len(chosen)} usable in {folder}", reason="below-threshold")
+    return chosen
+
+
+def officer(home: Path, name: str) -> Ed25519PrivateKey:
+    """The key of one officer in this installation. Raises Misconfigured."""
+    if not name.replace("-", "").isalnum():
+        raise Misconfigured(f"{name!r} is no officer's name: letters, digits and '-'")
+    return read_signing_key(home / "officers" / f"{name}.key")
+
+
+def persistent(make: Callable[[], Made]) -> Made:
+    """Tries up to TRIES_MAX times, pausing up to 3 s: a broker that restarts is no failure yet. Raises the last Transient."""
+    for attempt in range(TRIES_MAX):
+        try:
+            return make()
+        except Transient:
+            if attempt == TRIES_MAX - 1:
+                raise
+            time.sleep(min(3.0, 0.25 * 2**attempt))
+    raise AssertionError("the loop returns or raises")

@@ -1,0 +1,204 @@
+"""Edge: what an officer does: send an order, watch who obeys it, resume. The rules are `rollcall`, `resume` and `knowledge`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from byleave.control import brake, desk, rollcall, trust
+from byleave.control import resume as resuming
+from byleave.control.bootstrap import documents_to_publish, pinned_root
+from byleave.control.documents import Ack, Beacon, Halt, Scope, State, digest
+from byleave.control.knowledge import WHATS, Knowledge
+from byleave.control.rollcall import Board
+from byleave.control.watch import ControlWatch
+from byleave.core.clock import boot_ms, wall_ms
+from byleave.core.dsse import load_envelope
+from byleave.core.errors import ByleaveError, Forged, Misconfigured, Refused, Transient
+from byleave.core.keys import replace_file
+from byleave.core.settings import Installation
+
+PRINCIPAL = "security"
+ACCEPTED_S_MAX = 3.0
+BOARD_S_MAX = rollcall.LEASE_OVER_MS / 1000 + 4.0
+"""Lease and one second, and what it takes to hear of it."""
+WRITERS = {"control.state.v1": "security", "control.halt.v1": "security"}
+"""Who writes a topic; all others are written by `enrol`."""
+
+
+def order(site: str, scope: Scope, what: str, reason: str, buffer: str, now_ms: int, valid_for_ms: int, nonce: str) -> Halt:
+    """An order to stop. Raises Misconfigured for words that no endpoint knows."""
+    if what not in WHATS or buffer not in ("drop", "seal"):
+        raise Misconfigured(f"--what is one of {', '.join(WHATS)}; --buffer is drop or seal")
+    if not reason.strip() or len(reason) > 500:
+        raise Misconfigured("--reason must say why, in at most 500 characters")
+    return Halt(site, scope, what, reason, buffer, now_ms, valid_for_ms, nonce)
+
+
+def send(at: Installation, halt: Halt, key: Ed25519PrivateKey) -> dict[str, str]:
+    """Publishes an order and sets the broker brake where the scope names its endpoints itself. Raises Transient, Refused.
+
+    Where the scope is a team or a person, the beacon service sets the brake: it knows who that is.
+    """
+    signed = trust.sign(halt, [key])
+    halt_id = digest(load_envelope(signed).body)
+    trust.verify(pinned_root(at.home, at.site), "halt", Halt, signed, site=at.site)  # a key without the right is told so here
+    try:
+        desk.publish(at, PRINCIPAL, [("control.halt.v1", halt_id.encode(), signed)])
+    except Transient:
+        _brake(at, halt)  # whatever still works is used
+        raise
+    return {"halt_id": halt_id, "brake": _brake(at, halt)}
+
+
+def await_board(at: Installation, halt_id: str, show: Callable[[Board], None]) -> dict[str, Any]:
+    """Follows an order until nobody is UNKNOWN, or until every lease that could run is over. `show` sees each change."""
+    follower, last, until_s = Follower(at), None, time.monotonic() + BOARD_S_MAX
+    try:
+        while True:
+            follower.pump()
+            found = follower.board(halt_id)
+            if found is not None and found != last:
+                show(found)
+                last = found
+            if time.monotonic() > until_s or (found is not None and found.settled and found.effective_ms is not None):
+                break
+    finally:
+        follower.close()
+    if last is None:
+        raise Transient("the order was published but could not be read back: look at `byleave board`")
+    return last.report()
+
+
+def boards(at: Installation, halt_id: str, *, endless: bool) -> Iterator[dict[str, Any]]:
+    """One report of all orders in force (or of the one named), or one each second. Raises Refused for an unknown order."""
+    follower = Follower(at)
+    try:
+        while True:
+            until_s = time.monotonic() + 1.0
+            while time.monotonic() < until_s or not follower.watch.caught_up:
+                follower.pump()
+            yield follower.report(halt_id)
+            if not endless:
+                return
+    finally:
+        follower.close()
+
+
+def resume(at: Installation, lift: list[str] | None, record_ms: int) -> dict[str, Any]:
+    """Signs and publishes the next state. `lift`: ids or beginnings, None for all. Raises Refused, Transient.
+
+    Waits a moment for the effective time of a fresh order: a state must say from when it counted.
+    """
+    root, folder = pinned_root(at.home, at.site), at.home / "officers"
+    watch = desk.read_all(desk.open_watch(at, PRINCIPAL))
+    try:
+        knowledge, until_s = watch.knowledge, time.monotonic() + ACCEPTED_S_MAX
+        while any(knowledge.effective_ms(name) is None for name in knowledge.in_force()) and time.monotonic() < until_s:
+            watch.pump(0.1)
+        chosen = set(knowledge.in_force()) if lift is None else {_named(knowledge, start) for start in lift}
+        state = resuming.next_state(knowledge, chosen, wall_ms())
+    finally:
+        watch.close()
+    signed = trust.sign(state, desk.officers(root, "resume", folder))
+    past = [row.halt_id for row in state.lifted if row.epoch < state.epoch and row.effective_ms < wall_ms() - record_ms]
+    records: list[tuple[str, bytes, bytes | None]] = [("control.halt.v1", halt_id.encode(), None) for halt_id in past]
+    desk.publish(at, PRINCIPAL, [*records, ("control.state.v1", at.site.encode(), signed)])
+    replace_file(at.home / "trust" / "state.dsse", signed, mode=0o644)
+    return {"epoch": state.epoch, "lifted": sorted(chosen), "standing": len(set(knowledge.in_force()) - chosen)}
+
+
+def publish_missing(at: Installation) -> list[str]:
+    """Publishes the documents in this installation's files that the site does not know yet; gives their topics.
+
+    What is older than what the site knows stays here: an old state must never become a topic's newest record.
+    """
+    watch = desk.read_all(desk.open_watch(at, PRINCIPAL))
+    watch.close()
+    published = []
+    for topic, key, value in documents_to_publish(at.home):
+        before = _known(watch.knowledge)
+        try:
+            watch.knowledge.learn(topic, value)
+        except (Refused, Forged) as error:
+            if error.reason == "rolled-back":
+                continue
+            raise
+        if _known(watch.knowledge) != before:
+            desk.publish(at, WRITERS.get(topic, "enrol"), [(topic, key, value)])
+            published.append(topic)
+    return published
+
+
+class Follower:
+    """The board's view: control documents and acks, and how far the service's clock has certainly come."""
+
+    def __init__(self, at: Installation) -> None:
+        self.watch: ControlWatch = desk.open_watch(at, PRINCIPAL)
+        self._acks: dict[tuple[str, str], Ack] = {}
+        self._heard_boot_ms = 0
+
+    def pump(self) -> None:
+        for document in self.watch.pump(0.05):
+            if isinstance(document, Beacon):
+                self._heard_boot_ms = boot_ms()
+            elif isinstance(document, Ack):
+                self._acks[document.endpoint, document.halt_id] = document
+
+    @property
+    def service_ms(self) -> int:
+        """The newest beacon's time and what has passed here since it came: never ahead of the service's clock."""
+        beacon = self.watch.knowledge.beacon
+        return beacon.service_ms + boot_ms() - self._heard_boot_ms if beacon else 0
+
+    def board(self, halt_id: str) -> Board | None:
+        if not self.watch.caught_up or halt_id not in self.watch.knowledge.halts:
+            return None
+        return rollcall.call(self.watch.knowledge, halt_id, self._acks.values(), self.service_ms)
+
+    def report(self, start: str) -> dict[str, Any]:
+        knowledge = self.watch.knowledge
+        ids = (
+            [_named(knowledge, start, lifted=True)]
+            if start
+            else [name for name in knowledge.in_force() if name in knowledge.halts]
+        )
+        orders = [found.report() for found in (self.board(name) for name in ids) if found]
+        epoch = knowledge.state.epoch if knowledge.state else 0
+        people = []
+        for name, enrolment in sorted(knowledge.enrolments.items()):
+            run = knowledge.run_of(name, epoch)
+            word = rollcall.agreed(knowledge.consents.get(enrolment.subject), run.manifest if run else "")
+            people.append({"endpoint": name, "consent": word})
+        age_ms = boot_ms() - self._heard_boot_ms if knowledge.beacon else None
+        return {"epoch": epoch, "conflict": knowledge.conflict, "beacon_age_ms": age_ms, "orders": orders, "endpoints": people}
+
+    def close(self) -> None:
+        self.watch.close()
+
+
+def _named(knowledge: Knowledge, start: str, *, lifted: bool = False) -> str:
+    found = [name for name in (knowledge.halts if lifted else knowledge.in_force()) if name.startswith(start)]
+    if len(found) != 1:
+        raise Refused(f"{len(found)} orders begin with {start[:64]!r}; see `byleave board`", reason="unknown-order")
+    return found[0]
+
+
+def _known(knowledge: Knowledge) -> tuple[Any, ...]:
+    state: State | None = knowledge.state
+    return (state, dict(knowledge.manifests), dict(knowledge.enrolments), dict(knowledge.consents))
+
+
+def _brake(at: Installation, halt: Halt) -> str:
+    if halt.what != "capture":
+        return "not needed"
+    if halt.scope.kind in ("team", "subject"):
+        return "left to the beacon service"
+    try:
+        brake.engage(at.kafka("brake"), at.site, [halt.scope.name] if halt.scope.kind == "endpoint" else None)
+    except ByleaveError:
+        return "not available"
+    return "set"

@@ -1,0 +1,127 @@
+"""The board: who stopped, who must have stopped, and of whom it is not known (P2; docs/formats/control.md, section 6).
+
+Pure. M are all enrolled endpoints in the order's scope whose person ever gave or withdrew a consent: more than those that
+capture, never fewer. It says "stopped" of none on anybody's word but the endpoint's own signed ack.
+
+    ACKED        its ack for this order is verified, and says that the capture worker was reaped
+    OFF          its ack for an earlier order is, and that order still stands
+    LEASE_ENDED  no ack, but the last lease it can have is over: stopped if the agent is genuine, without any network
+    UNKNOWN      everything else
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+from byleave.control.documents import Ack, Consent
+from byleave.control.knowledge import Knowledge
+from byleave.control.lease import DRIFT_PPM_MAX, LEASE_MS_MAX
+
+LEASE_OVER_MS = LEASE_MS_MAX + LEASE_MS_MAX * 2 * DRIFT_PPM_MAX // 1_000_000 + 1_000
+"""After an order's effective time: the longest lease, drift on both sides, one beacon interval."""
+
+
+class Standing(StrEnum):
+    """How an endpoint stands to an order."""
+
+    ACKED = "ACKED"
+    OFF = "OFF"
+    LEASE_ENDED = "LEASE_ENDED"
+    UNKNOWN = "UNKNOWN"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One endpoint. Times, where there is an ack, are what it signed; `stopped_after_ms` counts from the effective time."""
+
+    endpoint: str
+    standing: Standing
+    stopped_after_ms: int | None = None
+    disposition: str = ""
+    last_seq: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Board:
+    """One order and everybody it is about."""
+
+    halt_id: str
+    scope: str
+    what: str
+    effective_ms: int | None
+    rows: tuple[Row, ...]
+
+    def count(self, standing: Standing) -> int:
+        return Counter(row.standing for row in self.rows)[standing]
+
+    @property
+    def proved(self) -> int:
+        """Endpoints that signed that they stopped."""
+        return self.count(Standing.ACKED) + self.count(Standing.OFF)
+
+    @property
+    def settled(self) -> bool:
+        """Whether nobody is UNKNOWN any more; never so while the order has no effective time and somebody has not signed."""
+        return self.count(Standing.UNKNOWN) == 0
+
+    @property
+    def sentence(self) -> str:
+        """What may be claimed, and no more."""
+        parts = [f"{self.proved} of {len(self.rows)} signed that they stopped"]
+        if self.count(Standing.LEASE_ENDED):
+            parts.append(f"{self.count(Standing.LEASE_ENDED)} cannot hold a lease any more")
+        if self.count(Standing.UNKNOWN):
+            parts.append(f"of {self.count(Standing.UNKNOWN)} it is not known")
+        return "; ".join(parts)
+
+    def report(self) -> dict[str, Any]:
+        counts = {standing.value.lower(): self.count(standing) for standing in Standing}
+        return {**asdict(self), "of": len(self.rows), **counts, "settled": self.settled, "sentence": self.sentence}
+
+
+def call(knowledge: Knowledge, halt_id: str, acks: Iterable[Ack], service_ms: int) -> Board:
+    """The board for an order at `service_ms`, a time that the beacon service's clock has certainly reached.
+
+    `acks` were verified by their endpoints' keys (`Knowledge.learn`). Raises KeyError if the order was never read.
+    """
+    halt, effective_ms = knowledge.halts[halt_id], knowledge.effective_ms(halt_id)
+    proofs = {(ack.endpoint, ack.halt_id): ack for ack in acks if ack.worker_reaped}
+    spoken = {consent.subject for consent in knowledge.consents.values()}
+    rows = []
+    for endpoint, enrolment in sorted(knowledge.enrolments.items()):
+        if enrolment.subject not in spoken or not _ordered(knowledge, endpoint, halt_id):
+            continue
+        others = _ordered_in_force(knowledge, endpoint)
+        own, other = proofs.get((endpoint, halt_id)), any((endpoint, name) in proofs for name in others)
+        if own is not None:
+            after_ms = None if effective_ms is None else max(0, own.stopped_ms - effective_ms)
+            rows.append(Row(endpoint, Standing.ACKED, after_ms, own.disposition, own.last_seq))
+        elif other:
+            rows.append(Row(endpoint, Standing.OFF))
+        else:
+            over = effective_ms is not None and service_ms >= effective_ms + LEASE_OVER_MS
+            rows.append(Row(endpoint, Standing.LEASE_ENDED if over else Standing.UNKNOWN))
+    scope = halt.scope.kind + (f":{halt.scope.name}" if halt.scope.name else "")
+    return Board(halt_id, scope, halt.what, effective_ms, tuple(rows))
+
+
+def agreed(consent: Consent | None, manifest: str) -> str:
+    """Where a person stands to a manifest, in one word."""
+    if consent is None:
+        return "not asked"
+    if not consent.given:
+        return "withdrawn"
+    return "agreed" if consent.manifest == manifest else "to another manifest"
+
+
+def _ordered(knowledge: Knowledge, endpoint: str, halt_id: str) -> bool:
+    return any(found == halt_id for found, _ in knowledge.orders(endpoint, knowledge.halts[halt_id].what, epoch=0))
+
+
+def _ordered_in_force(knowledge: Knowledge, endpoint: str) -> set[str]:
+    epoch = knowledge.state.epoch if knowledge.state else 0
+    return {halt_id for halt_id, _ in knowledge.orders(endpoint, "capture", epoch)}
