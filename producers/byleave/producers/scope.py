@@ -65,7 +65,7 @@ class Scope:
             return False
         if kind == "key" and (self._window is None or not self._window.layout):
             return False  # an unknown layout is another text than the person wrote
-        what = event.key if kind == "key" else event.button
+        what = event.key.lower() if kind == "key" else event.button  # shift may be let go before the letter
         if event.kind in (Kind.PRESS, Kind.BUTTON_DOWN):
             if len(self._down) < DOWN_MAX:
                 self._down.add(what)

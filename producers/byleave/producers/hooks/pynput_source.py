@@ -133,7 +133,7 @@ class PynputSource:
                     self._lost += int(frame[1])
                 elif frame[0] == frames.READY:
                     self._screen, self._grace_ms = Screen(int(frame[1]), int(frame[2])), SILENCE_MS_MAX
-        except Forged:
+        except (Forged, IndexError, ValueError, TypeError):
             return False
         self._heard_ms = now_ms
         return True

@@ -1,0 +1,198 @@
+"""Recordings, the canary and the frames of the capture process; the shipped recording is the one that its script makes."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from byleave.core.errors import ByleaveError, Forged, Misconfigured, Refused
+from byleave.core.events import Kind, Modifiers, Screen, Window
+from byleave.producers.hooks import canary, compose, frames
+from byleave.producers.hooks.pynput_source import check_display
+from byleave.producers.hooks.replay import Timeline, load_recording, replay, shipped_recordings
+from byleave.producers.hooks.source import Observed
+from byleave.producers.hooks.strokes import strokes
+from byleave.producers.hooks.typist import KeyEvent
+from byleave.producers.main import build_source
+
+SHIPPED = Path(compose.__file__).parents[1] / "recordings" / "office"
+SHARED = Path(__file__).parents[4] / "shared" / "data" / "recordings"
+
+
+def play(source: Timeline, step_ms: int = 10, start_ms: int = 0) -> list[Observed]:
+    source.start(start_ms, titles=False)
+    found, now = [], start_ms
+    while not source.exhausted:
+        found += source.poll(now, 0)
+        now += step_ms
+    return found
+
+
+def test_the_shipped_recording_is_the_one_its_script_makes(tmp_path: Path) -> None:
+    compose.compose(tmp_path)
+    for path in sorted(SHIPPED.iterdir()):
+        assert path.read_bytes() == (tmp_path / path.name).read_bytes()
+
+
+def test_the_shipped_recording_holds_what_a_demo_needs() -> None:
+    events, screen = load_recording(SHIPPED)
+    kinds = Counter(event.kind for event in events)
+    assert screen == Screen(1920, 1080)
+    assert 20_000 < events[-1].at_ms < 40_000
+    assert len(events) >= 1_500
+    assert all(kinds[kind] for kind in (Kind.MOVE, Kind.BUTTON_DOWN, Kind.SCROLL, Kind.PRESS, Kind.FOCUS))
+    assert any(event.key == "backspace" for event in events)
+    down = 0
+    rollover = False
+    for event in events:
+        down += {Kind.PRESS: 1, Kind.RELEASE: -1}.get(event.kind, 0)
+        rollover |= event.kind is Kind.PRESS and down > 2
+    assert down == 0  # every press has its release
+    assert rollover
+
+
+@pytest.mark.parametrize("name", ["ducktrack-macos", "opencua-windows"])
+def test_other_peoples_recordings_play_whole(name: str) -> None:
+    if not (SHARED / name).is_dir():
+        pytest.skip("the data folder beside the project is absent")
+    rows = [json.loads(line) for line in (SHARED / name / "events.jsonl").read_text().splitlines()]
+    played = play(replay(str(SHARED / name), speed=100))
+    assert len([e for e in played if e.kind is not Kind.FOCUS]) == len(rows)
+    assert [e.key for e in played if e.kind is Kind.PRESS] == [r["name"] for r in rows if r["action"] == "press"]
+    assert all(a.at_ms <= b.at_ms for a, b in pairwise(played))
+
+
+def test_a_replay_keeps_real_time_and_stands_still_while_stopped() -> None:
+    source = Timeline([Observed(at, Kind.MOVE) for at in (0, 100, 200, 300)], Screen(1, 1))
+    source.start(1_000, titles=False)
+    assert [e.at_ms for e in source.poll(1_150, 0)] == [1_000, 1_100]
+    assert source.stop()
+    assert not source.alive
+    assert source.poll(9_000, 0) == ()
+    source.start(10_000, titles=False)
+    assert [e.at_ms for e in source.poll(10_500, 0)] == [10_000, 10_100]
+    assert source.exhausted
+
+
+def test_a_new_window_hears_what_has_the_focus() -> None:
+    window = Window(1, "editor", layout="us")
+    source = Timeline([Observed(0, Kind.FOCUS, window=window), Observed(10, Kind.MOVE), Observed(90, Kind.MOVE)], Screen(1, 1))
+    source.start(0, titles=False)
+    source.poll(50, 0)
+    source.stop()
+    source.start(500, titles=False)
+    assert [e.kind for e in source.poll(600, 0)] == [Kind.FOCUS, Kind.MOVE]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", '{"action":"press"}', '{"time_stamp":1,"action":"dance","x":1,"y":1}', '{"time_stamp":"x"}']
+)
+def test_a_damaged_recording_is_refused_in_one_sentence(tmp_path: Path, text: str) -> None:
+    if text:
+        (tmp_path / "events.jsonl").write_text(text)
+    with pytest.raises(Misconfigured, match="cannot be read"):
+        load_recording(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["replay:nowhere", "replay:../office", "canary:x", "keylogger", "replay:office/.."])
+def test_an_unknown_source_is_refused(text: str) -> None:
+    with pytest.raises(ByleaveError):
+        build_source(text, 1.0)
+
+
+def test_sources_by_name() -> None:
+    assert shipped_recordings() == ["office"]
+    assert len(play(build_source("replay:office", 100))) == len(load_recording(SHIPPED)[0])
+    with pytest.raises(Misconfigured):
+        build_source("replay:office", 0)
+
+
+def test_the_canary_types_all_that_it_says_and_the_same_for_a_seed() -> None:
+    events, secrets = play(canary.canary(3, speed=50)), canary.planted(3)
+    assert play(canary.canary(3, speed=50)) == events
+    assert len(secrets) == len(set(secrets)) == 14
+    assert set(canary.planted(4)).isdisjoint(secrets)
+    windows = {e.window.app for e in events if e.window}
+    assert windows == set(canary.APPLICATIONS)
+    pasted = [e.key for e in events if e.kind is Kind.PASTE]
+    assert pasted
+    assert set(pasted) <= set(secrets)
+    assert all(a.at_ms <= b.at_ms for a, b in pairwise(events))
+    assert Counter(e.kind for e in events)[Kind.PRESS] == Counter(e.kind for e in events)[Kind.RELEASE]
+
+
+def test_shift_is_held_over_a_run_and_let_go_before_the_next_key() -> None:
+    import random
+
+    keys = [
+        KeyEvent(0, 100, "shift"),
+        KeyEvent(1, 150, "char", "A"),
+        KeyEvent(2, 300, "char", "B"),
+        KeyEvent(3, 450, "char", "c"),
+    ]
+    found = strokes(keys, {}, random.Random(1), 0)
+    shift = [e.at_ms for e in found if e.key == "shift"]
+    assert len(shift) == 2
+    assert 300 < shift[1] < 450
+    assert [e.modifiers for e in found if e.kind is Kind.PRESS and e.key in "ABc"] == [
+        Modifiers.SHIFT,
+        Modifiers.SHIFT,
+        Modifiers.NONE,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("environment", "platform", "reason"),
+    [
+        ({}, "linux", "no-display"),
+        ({"WAYLAND_DISPLAY": "wayland-0"}, "linux", "wayland"),
+        ({"DISPLAY": ":0", "XDG_SESSION_TYPE": "wayland"}, "linux", "wayland"),
+        ({"DISPLAY": ":0"}, "darwin", "platform"),
+        ({"DISPLAY": ":0"}, "win32", "platform"),
+    ],
+)
+def test_where_capture_cannot_be_right_it_is_refused(environment, platform: str, reason: str) -> None:
+    with pytest.raises(Refused) as refusal:
+        check_display(environment, platform)
+    assert refusal.value.reason == reason
+
+
+TITLES, APPS = st.text(max_size=256), st.text(max_size=60)
+WINDOWS = st.builds(Window, st.integers(0, 2**31 - 1), APPS, st.just(""), TITLES, st.just("us"), st.booleans())
+
+
+@given(st.lists(st.tuples(st.text(max_size=1), WINDOWS | st.none()), max_size=20), st.integers(1, 50))
+def test_frames_survive_any_cut_of_the_stream(items, size: int) -> None:
+    sent = [
+        pair for key, window in items for pair in (Observed(1, Kind.PRESS, key=key), Observed(2, Kind.FOCUS, window=window))
+    ]
+    stream = b"".join(frames.focus_frame(2, e.window) if e.kind is Kind.FOCUS else frames.event_frame(e) for e in sent)
+    reader, found = frames.Frames(), []
+    for at in range(0, len(stream), size):
+        found += [frames.observed(frame) for frame in reader.feed(stream[at : at + size])]
+    assert found == sent
+
+
+@given(st.binary(max_size=200))
+def test_bytes_that_no_worker_writes_raise_only_our_error(stream: bytes) -> None:
+    try:
+        for frame in frames.Frames().feed(stream):
+            frames.observed(frame)
+    except Forged as error:
+        assert "frame" in str(error)
+
+
+def test_a_frame_never_exceeds_what_a_pipe_writes_whole() -> None:
+    window = Window(1, "ж" * 60, title="\\" * 5_000, layout="us")
+    assert len(frames.focus_frame(1, window)) <= 4096
+
+
+def test_an_observed_event_shows_no_content() -> None:
+    event = Observed(1, Kind.PRESS, key="zanquavel", window=Window(1, "editor", title="zanquavel"))
+    assert "zanquavel" not in repr(event)
