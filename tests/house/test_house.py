@@ -15,7 +15,8 @@ ROOMS = ("schemas", "core", "control", "producers", "processors", "sinks", "depl
 MODULES = sorted(path for room in ROOMS for path in (ROOT / room / "byleave").rglob("*.py"))
 FUNCTION_LINES_MAX = 60
 MODULE_LINES_MAX = 450
-PRODUCT_LINES_MAX = 12_000
+CODE_LINES_MAX = 12_000
+"""Of the product, without blank lines, comments and docstrings: those are to be as long as they need."""
 
 # Written in two parts each, so that this file does not hold what it looks for.
 PLACES = ("pypi" + ".org", "python" + "hosted.org", "repo1." + "maven", "repo." + "maven", "crates" + ".io", "npm" + "js.org")
@@ -66,7 +67,24 @@ def test_a_room_is_a_typed_part_of_the_namespace_and_says_what_it_is_for(room: s
 
 def test_there_are_modules_and_not_too_many_lines() -> None:
     assert {path.relative_to(ROOT).parts[0] for path in MODULES} == set(ROOMS)
-    assert sum(path.read_text(encoding="utf-8").count("\n") for path in MODULES) <= PRODUCT_LINES_MAX
+    assert sum(code_lines(path.read_text(encoding="utf-8")) for path in MODULES) <= CODE_LINES_MAX
+
+
+def code_lines(source: str) -> int:
+    """Lines that are neither blank, nor a comment, nor part of a docstring."""
+    told: set[int] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            told |= set(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+    lines = enumerate(source.splitlines(), 1)
+    return sum(1 for number, line in lines if line.strip() and not line.lstrip().startswith("#") and number not in told)
+
+
+def test_code_lines_are_counted_without_what_explains_them() -> None:
+    assert (
+        code_lines('"""Docstring."""\n\n# comment\nx = 1  # beside\n\n\ndef f():\n    """Doc\n    string."""\n    return x\n')
+        == 3
+    )
 
 
 def test_no_file_names_a_registry_or_a_place_on_one_machine() -> None:

@@ -85,7 +85,7 @@ class Rehearsal:
     def open_site(self) -> float:
         """Broker, certificates, topics, ACLs, keys and control documents. Gives the seconds until Kafka was ready."""
         pki.ensure_pki(self.home, (DESK, REPLAY, CANARY))
-        client, controller, keyring = _free_ports(3)
+        client, controller, keyring = free_ports(3)
         running = broker.start(self.home, broker.Ports(client, controller))
         (self.home / "keyring").mkdir(mode=0o700, exist_ok=True)
         (self.home / "keyring" / "address.txt").write_text(f"127.0.0.1:{keyring}\n", encoding="ascii")
@@ -369,7 +369,7 @@ def await_true(question: Callable[[], bool], seconds: float, what: str) -> None:
         time.sleep(0.1)
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     """Ports that nobody listens on, below the range from which outgoing connections get theirs."""
     found: list[int] = []
     while len(found) < count:
