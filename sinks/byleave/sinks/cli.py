@@ -10,7 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any
@@ -95,11 +95,10 @@ def lake_read(
     at = load_installation()
     wanted = tuple(name.strip() for name in columns.split(",") if name.strip())
     look = Look(person or getpass.getuser(), purpose, table, level, wanted)
-    keyring = KeyringClient(at.keyring, at.certificate(principal))
     most = limit if limit is not None else (TABLE_ROWS if form is Format.TABLE else None)
-    batches = _first(read(LocalLake(at.home / "lake"), keyring, look, time.monotonic), most)
-    with _output(out) as stream:
-        rows = _write(form, look, batches, stream)
+    with closing(KeyringClient(at.keyring, at.certificate(principal))) as keyring, _output(out) as stream:
+        batches = read(LocalLake(at.home / "lake"), keyring, look, time.monotonic)
+        rows = _write(form, look, _first(batches, most), stream)
     report = {"rows": rows, "table": table, "level": level, "purpose": purpose, "out": str(out) if out else None}
     _print(report, f"{rows} rows of {table} up to level {level}; the look is on record", as_json, to_stderr=out is None)
 
@@ -181,7 +180,8 @@ def keys_destroy(
     if not yes and not (sys.stdin.isatty() and typer.confirm(question, err=True)):
         raise Misconfigured("nothing was destroyed: confirm at the terminal, or say --yes")
     at = load_installation()
-    gone = KeyringClient(at.keyring, at.certificate(principal)).destroy(subject, day)
+    with closing(KeyringClient(at.keyring, at.certificate(principal))) as keyring:
+        gone = keyring.destroy(subject, day)
     _print({"destroyed": gone}, f"{len(gone)} keys destroyed and on record", as_json)
 
 

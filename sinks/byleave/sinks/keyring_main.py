@@ -138,7 +138,8 @@ class _Connection(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         try:
-            answer, status = self._answer(self._principal(), self._question()), 200
+            question = self._question()  # read whatever the answer: what stays unread would be taken for the next question
+            answer, status = self._answer(self._principal(), question), 200
         except ByleaveError as error:
             status = next(code for kind, code in _STATUS.items() if isinstance(error, kind))
             family = next(kind.__name__ for kind in _STATUS if isinstance(error, kind))

@@ -150,7 +150,11 @@ class LocalLake:
         opening = pe.create_decryption_properties(key, aad_prefix=_aad_prefix(file.table, file.level, file.file))
         try:
             with pq.ParquetFile(path, decryption_properties=opening) as opened:
-                if not opened.schema_arrow.equals(SCHEMAS[file.table]) or opened.metadata.num_rows != file.rows:
+                if (
+                    not _sealed(path)
+                    or not opened.schema_arrow.equals(SCHEMAS[file.table])
+                    or opened.metadata.num_rows != file.rows
+                ):
                     raise Forged(f"file {file.file} is not what its snapshot says", reason="lake-file")
                 yield from opened.iter_batches(columns=[*columns] if columns else None)
         except FileNotFoundError:
@@ -185,11 +189,7 @@ class LocalLake:
     def _gate(self, file: DataFile) -> None:
         """No file counts unless it is encrypted, where it should be, and as large as it was."""
         path = self._path(file.table, file.level, file.file)
-        with path.open("rb") as opened:
-            first = opened.read(4)
-            opened.seek(-4, os.SEEK_END)
-            sealed = first == opened.read(4) == MAGIC
-        if not sealed or path.stat().st_size != file.bytes:
+        if not _sealed(path) or path.stat().st_size != file.bytes:
             raise Broken(f"file {file.file} is not encrypted or not as it was written", reason="commit-gate")
         if not file.ticket.startswith(f"{file.level}.") or not file.manifests:
             raise Broken(f"file {file.file} has no key of its level or no manifest", reason="commit-gate")
@@ -198,6 +198,14 @@ class LocalLake:
         if table not in SCHEMAS or level not in LEVELS:
             raise Forged("no such table or level in the lake", reason="snapshot")
         return self.folder / table / f"l{level}" / "data" / f"{_checked(_NAME, file)}.parquet"
+
+
+def _sealed(path: Path) -> bool:
+    """Whether its first and last bytes say encrypted; the library itself does not look at the first four."""
+    with path.open("rb") as opened:
+        first = opened.read(4)
+        opened.seek(-4, os.SEEK_END)
+        return first == opened.read(4) == MAGIC
 
 
 def _continued(committed: Mapping[str, int], spans: Spans) -> dict[str, int]:
