@@ -1,6 +1,7 @@
 """How sensitive a record is: the highest of its context, the labels found in it and its topic words; doubt is 4 (P5).
 
-A record is one typed stretch between boundaries. Redaction does not lower a level: a chat with the names removed is still a chat.
+A record is one typed stretch between boundaries. Redaction does not lower a level: a chat with the names removed is still a
+chat.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ NOWHERE = Context(UNKNOWN.name, Level.SECRET, Level.SECRET)
 
 
 def context_of(window: Window, policy: Policy) -> Context:
-    """The context of `window`. A site overrides its browser's category; a secure window is 4; without a layout its keys are 4."""
+    """The context of `window`. A site goes before its browser; a secure window is 4; without a layout its keys are 4."""
     category = policy.site(window.site) if window.site else policy.app(window.app)
     level = Level.SECRET if window.secure else category.level
     text_level = Level.SECRET if not window.layout else max(level, Level.INTERNAL)

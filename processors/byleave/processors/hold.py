@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from byleave.core.events import FocusEvent, KeyEvent, Kind, Modifiers, PointerEvent, Screen
 from byleave.core.levels import Level
-from byleave.core.rows import ActionKind, ActionRow, KeyClass
+from byleave.core.rows import ActionKind, ActionRow
 from byleave.processors.account import Account
 from byleave.processors.classify import NOWHERE, Context, context_of, record_level
 from byleave.processors.keyboard import (
@@ -26,17 +26,17 @@ from byleave.processors.keyboard import (
     plain_key,
     shortcut_names,
 )
-from byleave.processors.reassemble import KEY, POINTER, TEXT, TYPED, UNKNOWN_CHAR, Field, Item, Outcome
-from byleave.processors.redact import Span, find_spans, safe_cut
-from byleave.processors.reduce import Reducer, Rows, rounded
+from byleave.processors.reassemble import KEY, PASTED, POINTER, REDACTED, TEXT, UNKNOWN_CHAR, Field, Item, Outcome
+from byleave.processors.redact import Span, find_spans, safe_cut, sanitized_text
+from byleave.processors.reduce import Rows, rounded
 from byleave.processors.rules import Rules
+from byleave.processors.waiting import QUEUE_MAX, Waiting
 
 HOLD_MS = 30_000
 HOLD_CHARS = 500
 CHECK_MS, CHECK_CHARS = 5_000, 100
 PIECE_CHARS_MAX = 5_000
 """Longest held stretch (one paste and what surrounds it); beyond it the stretch ends where it is."""
-QUEUE_MAX = 4_096
 FIELDS_MAX = 64
 DOWN_MAX = 64
 SHORTCUTS_IN_A_ROW_MAX = 4
@@ -47,18 +47,20 @@ SHORTCUTS_IN_A_ROW_MAX = 4
 class Hold:
     """All that a session still has to decide. `down` maps keys that are down to their press, or to what became of it."""
 
-    account: Account
+    waiting: Waiting
     context: Context = NOWHERE
     piece: Field = field(default_factory=Field)
     handle: int = -1
     fields: dict[int, Field] = field(default_factory=dict)
-    queue: list[Item] = field(default_factory=list)
     down: dict[str, Item | Outcome] = field(default_factory=dict, repr=False)
     modifiers: dict[str, int] = field(default_factory=dict)
     loose: int = 0
     now_ms: int = 0
     shortcuts: int = 0
-    reducer: Reducer = field(default_factory=Reducer)
+
+    @property
+    def account(self) -> Account:
+        return self.waiting.account
 
     # -- what the session calls -------------------------------------------------------------------------------------------
 
@@ -69,7 +71,7 @@ class Hold:
         self.now_ms = now_ms
         if self.piece.chars and now_ms - self.piece.newest_ms >= HOLD_MS:
             self.decide(rules, rows)
-        self.reducer.tick(now_ms, rows)
+        self.waiting.reducer.tick(now_ms, rows)
 
     def pointer(self, event: PointerEvent, screen: Screen, rules: Rules, rows: Rows) -> None:
         """A move, button or wheel event."""
@@ -78,7 +80,8 @@ class Hold:
             self._click(event.button, rules, rows)
         context = self.context
         place = (event.x / screen.width, event.y / screen.height) if screen.width and screen.height else (-1.0, -1.0)
-        self._pass(Item(POINTER, event.at_ms, context.app, context.level, _outcome(context.level), 1, (event, *place)), rows)
+        item = Item(POINTER, event.at_ms, context.app, context.level, _outcome(context.level), 1, (event, *place))
+        self.waiting.take(item, rows)
 
     def focus(self, event: FocusEvent, rules: Rules, rows: Rows) -> None:
         """Another window, or the same one anew. Modifiers held across it are not trusted."""
@@ -110,7 +113,7 @@ class Hold:
             self.loose += 1
         else:
             self._press(event, rules, rows)
-        if len(self.queue) > QUEUE_MAX:
+        if len(self.waiting.items) > QUEUE_MAX:
             self.decide(rules, rows)
 
     def finish(self, rules: Rules, rows: Rows, *, vanished: bool = False) -> None:
@@ -119,7 +122,7 @@ class Hold:
             self._drop_open_token()
         self.decide(rules, rows)
         self._settle_loose()
-        self.reducer.finish(rows)
+        self.waiting.reducer.finish(rows)
 
     def lose(self, rules: Rules, rows: Rows) -> None:
         """Events are missing here: what they did to the text is not known."""
@@ -141,7 +144,7 @@ class Hold:
         elif key == "space":
             self._text(event, " ", None, rules, rows)
         elif key in EDITING:
-            self._edit(event, key, modifiers, rules, rows)
+            self._edit(event, key, modifiers, rows)
         elif key in MOVING:
             self._move(event, key, modifiers, rules, rows)
         elif key == "enter":
@@ -155,7 +158,7 @@ class Hold:
         at_ms, context, piece = event.at_ms, self.context, self.piece
         item = Item(TEXT, at_ms, context.app, context.text_level, Outcome.PENDING, 1 + self.loose, data)
         self.loose = 0
-        self.queue.append(item)
+        self.waiting.items.append(item)
         if data is None:
             self._remember_down(event.key, item)
         piece.insert(text, item)
@@ -169,9 +172,9 @@ class Hold:
             return
         if len(self.piece.chars) + len(event.key) > PIECE_CHARS_MAX:
             self.decide(rules, rows)
-        self._text(event, event.key, "paste", rules, rows)
+        self._text(event, event.key, PASTED, rules, rows)
 
-    def _edit(self, event: KeyEvent, key: str, modifiers: Modifiers, rules: Rules, rows: Rows) -> None:
+    def _edit(self, event: KeyEvent, key: str, modifiers: Modifiers, rows: Rows) -> None:
         word, line = bool(modifiers & (Modifiers.CONTROL | Modifiers.ALT)), bool(modifiers & Modifiers.META)
         known = self.piece.delete(word) if key == "delete" else self.piece.backspace(word, line)
         if not known:
@@ -212,7 +215,7 @@ class Hold:
         """A shortcut. What it does to the text is followed where that is known, else the stretch ends here."""
         key = key.lower()
         if key in EDITING:
-            self._edit(event, key, modifiers, rules, rows)
+            self._edit(event, key, modifiers, rows)
             return
         if key in MOVING:
             self._move(event, key, modifiers, rules, rows)
@@ -299,8 +302,8 @@ class Hold:
             if piece.caret < len(text):
                 piece.anchored = False  # final text stands to the right of the caret
             piece.clear()
-        if self.queue:
-            self._settle(rows)
+        if self.waiting.items:
+            self.waiting.settle(rows)
 
     def _let_go(self, rules: Rules, rows: Rows) -> None:
         """Decides the part of the piece that is 30 s or 500 characters behind its newest key, if nothing touches the cut."""
@@ -324,7 +327,7 @@ class Hold:
             piece.caret -= cut
             piece.anchor, piece.open_left = -1, False
             piece.check_chars = len(piece.chars) + CHECK_CHARS
-            self._settle(rows)
+            self.waiting.settle(rows)
         elif size > PIECE_CHARS_MAX:
             self.decide(rules, rows)
 
@@ -343,25 +346,20 @@ class Hold:
             owner.outcome, owner.level = outcome, level
         if outcome is Outcome.LEVEL4:
             return
-        sanitized, at = [], 0
         for span in spans:
-            sanitized += [text[at : span.start], f"<{span.label}>"]
-            at = span.end
             for owner in owners[span.start : span.end]:
-                owner.data = "redacted"
-        sanitized.append(text[at:])
-        first = next(n for n, item in enumerate(self.queue) if item.kind == TEXT and item.outcome is outcome)
-        start_ms, end_ms = self.queue[first].at_ms, owners[-1].at_ms
+                owner.data = REDACTED
+        start_ms, end_ms = min(owner.at_ms for owner in owners), max(owner.at_ms for owner in owners)
         if spans or piece.disturbed:
             # Times inside the stretch would tell how long what is missing was (P5).
             end_ms = start_ms
             for owner in owners:
                 owner.at_ms = start_ms
         action = ActionRow(
-            ActionKind.TYPE, rounded(start_ms), max(rounded(start_ms), rounded(end_ms)), self.context.app,
-            text="".join(sanitized), redactions=tuple(labels),
+            ActionKind.TYPE, rounded(start_ms), rounded(end_ms), self.context.app, text=sanitized_text(text, spans),
+            redactions=tuple(labels),
         )  # fmt: skip
-        self.queue.insert(first, Item(TYPED, start_ms, self.context.app, level, outcome, 0, action))
+        self.waiting.put_before(outcome, action, level)
 
     def _drop_open_token(self) -> None:
         piece = self.piece
@@ -373,48 +371,7 @@ class Hold:
         del piece.chars[first:], piece.owners[first:]
         piece.caret, piece.anchor = min(piece.caret, first), -1
 
-    # -- the queue --------------------------------------------------------------------------------------------------------
-
-    def _pass(self, item: Item, rows: Rows) -> None:
-        if self.queue:
-            self.queue.append(item)
-        else:
-            self._emit(item, rows)
-
-    def _settle(self, rows: Rows) -> None:
-        """Lets go what is decided, up to the first that is not."""
-        done = 0
-        for item in self.queue:
-            if item.outcome is Outcome.PENDING:
-                break
-            done += 1
-            self._emit(item, rows)
-        del self.queue[:done]
-
-    def _emit(self, item: Item, rows: Rows) -> None:
-        outcome, kind = item.outcome, item.kind
-        self.account.settle(outcome, item.count)
-        item.count = 0
-        if outcome is not Outcome.KEPT and outcome is not Outcome.REVIEWED:
-            return
-        if kind == TEXT:
-            if item.data is None:
-                self.reducer.key(item.at_ms, item.app, item.level, KeyClass.CHAR, None, rows)
-        elif kind == POINTER:
-            event, x, y = item.data
-            self.reducer.pointer(event, x, y, item.app, item.level, rows)
-        elif kind == TYPED:
-            self.reducer.typed(item.level, item.data, rows)
-        else:
-            self._emit_key(item, rows)
-
-    def _emit_key(self, item: Item, rows: Rows) -> None:
-        names: tuple[str, ...] = item.data
-        if not names:
-            return
-        kind, at_ms = (ActionKind.PRESS if len(names) == 1 else ActionKind.HOTKEY), rounded(item.at_ms)
-        key_class = NAMED.get(names[-1], KeyClass.CHAR)
-        self.reducer.key(item.at_ms, item.app, item.level, key_class, ActionRow(kind, at_ms, at_ms, item.app, keys=names), rows)
+    # -- small things -----------------------------------------------------------------------------------------------------
 
     def _key_row(self, event: KeyEvent, key: str, rows: Rows, names: tuple[str, ...] | None = None) -> None:
         """A key that is an action by itself; with `names` empty it is counted and not written."""
@@ -423,9 +380,7 @@ class Hold:
         item = Item(KEY, event.at_ms, context.app, context.level, _outcome(context.level), 1 + self.loose, shown)
         self.loose = 0
         self._remember_down(event.key, item)
-        self._pass(item, rows)
-
-    # -- small things -----------------------------------------------------------------------------------------------------
+        self.waiting.take(item, rows)
 
     def _click(self, button: int, rules: Rules, rows: Rows) -> None:
         self.decide(rules, rows)
@@ -438,8 +393,8 @@ class Hold:
         self.piece.context, self.piece.anchored, self.piece.open_left = "", False, True
 
     def _after_edit(self, rows: Rows) -> None:
-        if self.queue and not self.piece.chars:
-            self._settle(rows)
+        if self.waiting.items and not self.piece.chars:
+            self.waiting.settle(rows)
 
     def _withheld(self, event: KeyEvent) -> None:
         self.account.settle(Outcome.WITHHELD, 1 + self.loose)

@@ -10,8 +10,8 @@ from byleave.core.rows import KeyClass
 
 MODIFIER_BITS = {
     "shift": Modifiers.SHIFT, "shift_l": Modifiers.SHIFT, "shift_r": Modifiers.SHIFT, "ctrl": Modifiers.CONTROL,
-    "ctrl_l": Modifiers.CONTROL, "ctrl_r": Modifiers.CONTROL, "alt": Modifiers.ALT, "alt_l": Modifiers.ALT, "alt_r": Modifiers.ALT,
-    "alt_gr": Modifiers.ALTGR, "cmd": Modifiers.META, "cmd_l": Modifiers.META, "cmd_r": Modifiers.META,
+    "ctrl_l": Modifiers.CONTROL, "ctrl_r": Modifiers.CONTROL, "alt": Modifiers.ALT, "alt_l": Modifiers.ALT,
+    "alt_r": Modifiers.ALT, "alt_gr": Modifiers.ALTGR, "cmd": Modifiers.META, "cmd_l": Modifiers.META, "cmd_r": Modifiers.META,
     "caps_lock": Modifiers.CAPS, "num_lock": Modifiers.NONE, "scroll_lock": Modifiers.NONE,
 }  # fmt: skip
 EDITING = frozenset(("backspace", "delete"))
@@ -23,7 +23,8 @@ NAMED |= {"enter": KeyClass.ENTER, "tab": KeyClass.TAB, "space": KeyClass.SPACE}
 NAMED |= dict.fromkeys([f"f{n}" for n in range(1, 25)], KeyClass.FUNCTION)
 NAMED |= dict.fromkeys(
     ["esc", "insert", "menu", "print_screen", "pause", "media_next", "media_previous", "media_play_pause", "media_volume_down",
-     "media_volume_mute", "media_volume_up"], KeyClass.FUNCTION)  # fmt: skip
+     "media_volume_mute", "media_volume_up"],
+    KeyClass.FUNCTION)  # fmt: skip
 COMMAND = Modifiers.CONTROL | Modifiers.ALT | Modifiers.META
 SHORTCUTS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789+-=/[],.`")
 NO_EFFECT_ON_TEXT = frozenset("bcisup")

@@ -1,7 +1,7 @@
 """The level policy: a data file that people can read, checked whole before it is used.
 
-Promises  an application or site that the file does not name is level 4; names are compared without case; the text's digest is part
-          of `Rules.digest`, so that each sanitized header names the policy that it was decided under (ruling 20).
+Promises  an application or site that the file does not name is level 4; names are compared without case; the text's digest is
+          part of `Rules.digest`, so that each sanitized header names the policy that it was decided under (ruling 20).
 """
 
 from __future__ import annotations
@@ -68,7 +68,8 @@ def load_policy(text: str | None = None) -> Policy:
         for names, known in ((entry.get("apps", []), apps), (entry.get("sites", []), sites)):
             for name in map(_plain, names):
                 if name in known:
-                    raise Misconfigured(f"level policy: {name!r} stands in {known[name].name!r} and in {category.name!r}; keep one")
+                    both = f"{known[name].name!r} and in {category.name!r}"
+                    raise Misconfigured(f"level policy: {name!r} stands in {both}; keep one")
                 known[name] = category
     levels = {key: {name: _level(level, name) for name, level in raw.get(key, {}).items()} for key in ("labels", "topics")}
     return Policy(apps, sites, levels["labels"], levels["topics"], source)

@@ -1,11 +1,11 @@
 """Key events to the text of a field: a plain text-field model with an owner for each character.
 
-Promises  a character that was deleted while held is marked as withheld and is in no later text; where the model cannot know what
-          the field holds, it says so (returns False) instead of guessing, and the caller ends the stretch there.
+Promises  a character that was deleted while held is marked as withheld and is in no later text; where the model cannot know
+          what the field holds, it says so (returns False) instead of guessing, and the caller ends the stretch there.
 
 A *field* is what one window shows under the caret since the last tab, click or (where enter submits) enter. Its *piece* is the
-text typed since the last boundary: held, and still changeable. Its `context` is the tail of what became final before the piece; it
-is read by the detectors, never written again.
+text typed since the last boundary: held, and still changeable. Its `context` is the tail of what became final before the piece;
+it is read by the detectors, never written again.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from typing import Any
 UNKNOWN_CHAR = "\ufffd"
 """Stands for a key that is not known: the token around it is never released."""
 CONTEXT_CHARS_MAX = 120
+PASTED, REDACTED = "pasted", "redacted"
+"""`data` of text items that are no single key with a row of its own."""
 
 
 class Outcome(IntEnum):
@@ -95,7 +97,7 @@ class Field:
         if self.anchor >= 0:
             return self.erase_selection() or self.backspace(word, line)
         to = 0 if line else self._word_start() if word else self.caret - 1
-        beyond = to < 0 or (word or line) and to == 0 and not self._starts_line()
+        beyond = to < 0 or ((word or line) and to == 0 and not self._starts_line())
         if self.caret > 0:
             self._erase(max(to, 0), self.caret)
         elif not beyond:
@@ -139,7 +141,8 @@ class Field:
         if key == "end":
             self.caret = len(self.chars)
             return self.anchored
-        to = self._word_start() if word and key == "left" else self._word_end() if word else self.caret + (1 if key == "right" else -1)
+        step = 1 if key == "right" else -1
+        to = self.caret + step if not word else self._word_start() if key == "left" else self._word_end()
         if not 0 <= to <= len(self.chars):
             return False
         self.caret = to

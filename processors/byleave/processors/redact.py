@@ -1,38 +1,219 @@
-"""Text to the spans that must go."""
+"""Text to the spans that must go: the vocabulary gate, patterns and cues, places and neighbours.
+
+Promises  what the gate does not know to be harmless is removed as one typed placeholder; where gate and patterns overlap, the
+          more sensitive label wins and the span is one; what is in doubt goes if something removed stands beside it.
+
+Steps     tokens, each by itself -> edges -> numbers in groups -> patterns and cues -> names by place -> neighbours -> spans
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
+from byleave.processors.lexicon import load_words
 from byleave.processors.rules import Rules
+from byleave.processors.tokens import Token, What, tokens_of
+from byleave.processors.vocabulary import GRAMMAR, Vocabulary
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
+    """Characters `start` to `end` (exclusive) of a text, and what stood there."""
+
     start: int
     end: int
     label: str
 
 
-_TOKEN = re.compile(r"\S+")
+LABELS = (
+    "WORD", "NUMBER", "NAME", "USERNAME", "DATE", "MONEY", "ADDRESS", "IP", "MAC", "PHONE", "EMAIL", "CASE_ID", "FINANCIAL",
+    "DOB", "EMPLOYEE_ID", "NATIONAL_ID", "MEDICAL_ID", "DRIVER_LICENSE", "PASSPORT", "BANK_ACCOUNT", "TAX_ID", "IBAN",
+    "CREDIT_CARD", "US_SSN", "MEDICAL", "API_KEY", "PRIVATE_KEY", "PASSWORD",
+)  # fmt: skip
+"""What a placeholder may say. Where two claim a span, the later wins: it says more, or is worse."""
+_RANK = {label: rank for rank, label in enumerate(LABELS)}
+_GONE = {What.UNKNOWN: "WORD", What.NUMBER: "NUMBER", What.IDENTIFIER: "WORD", What.MEDICAL: "MEDICAL"}
+_HASH_CUE = re.compile(
+    r"(?i)\b(?:git show|git log|commits?|sha256|sha512|sha1|md5|digest|checksum|etag|revision|cherry-pick|revert"
+    r"|head is now at)\b[^\n]{0,12}?\b([0-9a-f]{7,64})\b"
+)
+_CLOSE = re.compile(r"[ .,'/_\-]{0,3}|\s{0,2},?\s{0,2}")
+"""What may stand between two neighbours."""
+_NUMERIC_GAP = re.compile(r"[ .\-/()]{1,3}")
+_SENTENCE = frozenset('.!?:\n>|"“(=[{;')
+_TITLES = frozenset(("mr", "mrs", "ms", "dr", "prof"))
+_GREETINGS = _TITLES | {"hi", "hey", "hello", "dear", "thanks", "thx", "cc", "named"}
+_MEDICAL_CUES = frozenset(("dx", "rx", "treated", "suffering", "suffers"))
+_MEDICAL_TAILS = load_words("medical_tails")
+GROUPED_DIGITS_MIN = 7
+"""So many digits in a row of number tokens are one long number."""
 
 
 def find_spans(context: str, text: str, rules: Rules, *, open_left: bool = False, open_right: bool = False) -> list[Span]:
-    whole, base = context + text, len(context)
-    out = []
-    for match in _TOKEN.finditer(whole):
-        word = match.group().strip(".,;:!?()\"'").lower()
-        if match.end() <= base or word in rules.vocabulary.words or not word:
-            continue
-        label = "EMAIL" if rules.patterns.email.search(match.group()) else "NUMBER" if word[0].isdigit() else "WORD"
-        out.append(Span(max(match.start() - base, 0), match.end() - base, label))
-    return out
+    """What must go from `text`, in order, not overlapping.
+
+    `context` is what stood before it, for cues and for tokens that go on across the seam. `open_left`, `open_right`: the text
+    may go on there unseen; a token at such an edge stays only if it is a plain word of three letters or more.
+    """
+    whole, base, vocabulary = context + text, len(context), rules.vocabulary
+    tokens = tokens_of(whole, vocabulary)
+    if not tokens:
+        return []
+    _edges(whole, tokens, open_left and not context, open_right)
+    for token in tokens:
+        token.label = token.label or _GONE.get(token.what, "")
+    _groups(whole, tokens)
+    _patterns(whole, tokens, rules)
+    _places(whole, tokens, vocabulary)
+    if any(token.label for token in tokens):
+        _neighbours(whole, tokens, vocabulary)
+    return _spans(whole, tokens, base)
+
+
+def sanitized_text(text: str, spans: list[Span]) -> str:
+    """`text` with a typed placeholder in place of each span."""
+    parts, at = [], 0
+    for span in spans:
+        parts += [text[at : span.start], f"<{span.label}>"]
+        at = span.end
+    return "".join([*parts, text[at:]])
 
 
 def safe_cut(text: str, spans: list[Span], limit: int) -> int:
     """The longest prefix within `limit` that ends behind a blank and has no span beside its end; 0 if there is none."""
+    touched = {place for span in spans for place in range(span.start, span.end + 2)}
     for cut in range(min(limit, len(text)), 0, -1):
-        if text[cut - 1].isspace() and not any(span.start <= cut <= span.end + 1 for span in spans):
+        if text[cut - 1].isspace() and cut not in touched:
             return cut
     return 0
+
+
+def _edges(text: str, tokens: list[Token], left: bool, right: bool) -> None:
+    first, last = tokens[0], tokens[-1]
+    if left and not any(char.isspace() for char in text[: first.start]):
+        _doubt_edge(first)
+    if right and last.end == len(text):
+        _doubt_edge(last)
+
+
+def _doubt_edge(token: Token) -> None:
+    plain = token.what in (What.WORD, What.CAPITAL, What.NAMELIKE) and len(token.lower) >= 3
+    if not plain and token.what not in _GONE:
+        token.label = "NUMBER" if token.lower.isdigit() else "WORD"
+
+
+def _groups(text: str, tokens: list[Token]) -> None:
+    """Long numbers that are written in groups."""
+    group: list[Token] = []
+    for token in tokens:
+        if token.what not in (What.SMALL, What.NUMBER) or not token.lower[-1].isdigit():
+            continue
+        if group and not _NUMERIC_GAP.fullmatch(text, group[-1].end, token.start):
+            _end_group(group)
+            group = []
+        group.append(token)
+    _end_group(group)
+
+
+def _end_group(group: list[Token]) -> None:
+    if len(group) > 1 and sum(char.isdigit() for token in group for char in token.lower) >= GROUPED_DIGITS_MIN:
+        for token in group:
+            token.label = token.label or "NUMBER"
+
+
+def _patterns(text: str, tokens: list[Token], rules: Rules) -> None:
+    """Puts the labels of patterns on the tokens that they cover, in part or in whole; lets commit hashes through."""
+    for match in _HASH_CUE.finditer(text):
+        for token in tokens:
+            if match.start(1) <= token.start and token.end <= match.end(1) and token.what is not What.MEDICAL:
+                token.label, token.what = "", What.EXEMPT
+    for start, end, label in rules.patterns.find(text):
+        for token in tokens:
+            if token.start < end and start < token.end and _RANK[label] >= _RANK.get(token.label, -1):
+                token.label = label
+
+
+def _places(text: str, tokens: list[Token], vocabulary: Vocabulary) -> None:
+    """Names by where they stand, and what follows a medical cue."""
+    last = len(tokens) - 1
+    for place, token in enumerate(tokens):
+        what = token.what
+        if what is What.NAMELIKE and not token.label:
+            before, after = tokens[place - 1] if place else None, tokens[place + 1] if place < last else None
+            if _is_name(text, before, token, after):
+                token.label = "NAME"
+        elif what is What.UNKNOWN:
+            if token.label == "WORD" and (text[token.start].isupper() or token.lower in vocabulary.names):
+                token.label = "NAME"
+        elif token.lower in _MEDICAL_CUES:
+            for value in tokens[place + 1 : place + 4]:
+                if value.label in ("WORD", "NAME"):
+                    value.label = "MEDICAL"
+
+
+def _is_name(text: str, before: Token | None, token: Token, after: Token | None) -> bool:
+    """Whether a word that is also a name is one here: "ask Mark", "hi mark", "Mark Johnson", not "Mark it" or "the mark"."""
+    gap = text[before.end : token.start] if before else ""
+    if not text[token.start].isupper():
+        return before is not None and before.lower in _GREETINGS and not gap.strip(". ")
+    if before is not None and _SENTENCE.isdisjoint(gap):
+        return True
+    return after is not None and after.what in (What.UNKNOWN, What.NAMELIKE) and text[after.start].isupper()
+
+
+def _neighbours(text: str, tokens: list[Token], vocabulary: Vocabulary) -> None:
+    """What is in doubt goes with what is gone beside it: once along the text, once back."""
+    for before, token in pairwise(tokens):
+        if before.label and not token.label and _CLOSE.fullmatch(text, before.end, token.start):
+            token.label = _pulled(before, token, vocabulary, text, behind=True)
+    for after, token in pairwise(reversed(tokens)):
+        if after.label and not token.label and _CLOSE.fullmatch(text, token.end, after.start):
+            token.label = _pulled(after, token, vocabulary, text, behind=False)
+
+
+def _pulled(gone: Token, doubtful: Token, vocabulary: Vocabulary, text: str, *, behind: bool) -> str:
+    """The label that `doubtful` gets from `gone` beside it, or none. `behind`: it stands after what is gone."""
+    what, label, upper = doubtful.what, gone.label, text[doubtful.start].isupper()
+    if what is What.SMALL:
+        return "MEDICAL" if label == "MEDICAL" else "NUMBER"
+    if what is What.LETTER:
+        initial = upper or text[doubtful.end : doubtful.end + 1] == "."
+        return label if label in ("NAME", "ADDRESS") and initial else ""
+    if what in (What.CAPITAL, What.NAMELIKE):
+        return _pulled_capital(gone, what, upper)
+    if what is not What.WORD or doubtful.lower in GRAMMAR:
+        return ""
+    if label == "NAME":
+        return "NAME" if doubtful.lower in (vocabulary.surnames if behind else _TITLES) else ""
+    return "MEDICAL" if label == "MEDICAL" and (not behind or doubtful.lower in _MEDICAL_TAILS) else ""
+
+
+def _pulled_capital(gone: Token, what: What, upper: bool) -> str:
+    """Capitals do not pull capitals, else a headline would go for one name in it."""
+    if gone.label == "ADDRESS":
+        return "ADDRESS"
+    if upper and gone.label in ("NAME", "WORD") and gone.what is not What.CAPITAL:
+        return "NAME"
+    return "NAME" if gone.label == "NAME" and what is What.NAMELIKE else ""
+
+
+def _spans(text: str, tokens: list[Token], base: int) -> list[Span]:
+    """Labelled tokens as spans of the text behind `base`; neighbours with next to nothing between them are one."""
+    out: list[Span] = []
+    for token in tokens:
+        if not token.label or token.end <= base:
+            continue
+        start, label = max(token.start - base, 0), token.label
+        if out and _CLOSE.fullmatch(text, base + out[-1].end, base + start):
+            last = out.pop()
+            start, label = last.start, max(last.label, label, key=_RANK.__getitem__)
+        out.append(Span(start, token.end - base, label))
+    return out
+
+
+def redactor(rules: Rules) -> Callable[[str], list[tuple[int, int, str]]]:
+    """A function from a text by itself to (start, end, label), for scoring and for previews of plain text."""
+    return lambda text: [(span.start, span.end, span.label) for span in find_spans("", text, rules)]

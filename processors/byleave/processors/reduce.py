@@ -4,8 +4,8 @@
     scroll                  notches with gaps of at most 1 s            type    a decided stretch
     press                   enter, tab and named keys                   hotkey  ctrl, alt or meta with a key
 
-Promises  waiting (is this click the first of two?) is by the endpoint's own stamps, so that rows do not depend on how the input was
-          cut into batches. Places of actions are fractions of the screen.
+Promises  waiting (is this click the first of two?) is by the endpoint's own stamps, so that rows do not depend on how the
+          input was cut into batches. Places of actions are fractions of the screen.
 """
 
 from __future__ import annotations
@@ -111,14 +111,12 @@ class Reducer:
 
     def finish(self, rows: Rows) -> None:
         """The session is over: nothing can join any more. A button still down counts as a click where it went down."""
-        if self.down is not None:
-            self._release_down(rows)
+        self._release_down(rows)
         self._end_click(rows)
         self._end_scroll(rows)
 
     def _button_down(self, event: PointerEvent, x: float, y: float, app: str, level: int, rows: Rows) -> None:
-        if self.down is not None:
-            self._release_down(rows)  # its release was lost
+        self._release_down(rows)  # if one is down still, its release was lost
         self._end_scroll(rows)
         last = self.click
         if last is not None and not (
@@ -143,7 +141,8 @@ class Reducer:
 
     def _release_down(self, rows: Rows) -> None:
         down, self.down = self.down, None
-        assert down is not None
+        if down is None:
+            return
         if self.click is None:
             down.times = 1
             self.click = down

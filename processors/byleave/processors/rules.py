@@ -10,7 +10,7 @@ from byleave.processors.policy import Policy, load_policy
 from byleave.processors.vocabulary import Vocabulary, load_vocabulary
 
 RULES_VERSION = "1"
-"""Raised with each change of the code of the rules that could change an answer; data changes show in the digest by themselves."""
+"""Raised with each change of the rules' code that could change an answer; changed data show in the digest by themselves."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,24 +1,27 @@
 """One endpoint's session as one sequence: batches in, sanitized batches out (rulings 18, 19, 25).
 
-Promises  decisions depend on the endpoint's events and stamps only: no clock, no batch boundary, no randomness. However the input is
-          cut into batches, the rows of each content and level are the same. Nothing leaves before what came before it is decided.
+Promises  decisions depend on the endpoint's events and stamps only: no clock, no batch boundary, no randomness. However the
+          input is cut into batches, the rows of each content and level are the same. Nothing leaves before what came before it
+          is decided.
 Refuses   batches out of order, a second time, or after the session's end; the state is then as it was.
 
-Final is what stands before a boundary: enter, tab, click, focus change, a batch closed as FOCUS or IDLE, END or HALT, 30 s without a
-key in the field; or what is 30 s or 500 characters behind its field's newest key with no removed span beside it, looked at whenever a
-word ends (at most every 5 s or 100 characters, so the hold is at most some seconds or words longer). A word cut off by a boundary
-other than enter or tab may go on elsewhere, and is let out only if it is a plain word by itself.
+Final is what stands before a boundary: enter, tab, click, focus change, a batch closed as FOCUS or IDLE, END or HALT, 30 s
+without a key in the field; or what is 30 s or 500 characters behind its field's newest key with no removed span beside it,
+looked at whenever a word ends (at most every 5 s or 100 characters, so the hold is at most some seconds or words longer). A
+word cut off by a boundary other than enter or tab may go on elsewhere, and is let out only if it is a plain word by itself.
 
-A field's level only rises. A new field starts at tab and click, and at enter where enter submits (`policy.toml`): what follows is
-then another record. In text fields enter is a new line of the same field, so a rise outlives it (ruling 18).
+A field's level only rises. A new field starts at tab and click, and at enter where enter submits (`policy.toml`): what follows
+is then another record. In text fields enter is a new line of the same field, so a rise outlives it (ruling 18).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from byleave.core import codec, rows as row_forms
+from byleave.core import codec
+from byleave.core import rows as row_forms
 from byleave.core.batches import AdmittedBatch, Boundary, Content, SanitizedBatch, SanitizedHeader, body_schema, data_key_id
 from byleave.core.errors import Refused
 from byleave.core.events import FocusEvent, PointerEvent, Screen
@@ -29,6 +32,7 @@ from byleave.processors.account import Account
 from byleave.processors.hold import Hold
 from byleave.processors.reduce import Rows, rounded
 from byleave.processors.rules import Rules, load_rules
+from byleave.processors.waiting import Waiting
 
 __all__ = ["Account", "EndpointState", "Rules", "close", "feed", "load_rules"]
 
@@ -46,16 +50,16 @@ class EndpointState:
     last_offset: int = -1
     session: bytes = b""
     ended: bool = False
-    account: Account = field(default_factory=Account)
-    hold: Hold = field(default=None, repr=False)  # type: ignore[assignment]
-    screen: Screen = Screen(0, 0)
+    hold: Hold = field(default_factory=lambda: Hold(Waiting(Account())), repr=False)
+    screen: Screen = field(default_factory=lambda: Screen(0, 0))
     rows_written: dict[tuple[Content, int], int] = field(default_factory=dict)
     past: list[bytes] = field(default_factory=list)
     closed: list[tuple[bytes, Account]] = field(default_factory=list)
 
-    def __post_init__(self) -> None:
-        if self.hold is None:
-            self.hold = Hold(self.account)
+    @property
+    def account(self) -> Account:
+        """The counters of the session."""
+        return self.hold.account
 
     @property
     def next_seq(self) -> int:
@@ -87,9 +91,7 @@ def feed(state: EndpointState, batch: AdmittedBatch, rules: Rules) -> list[Sanit
             out += close(state, rules, batch)
             state.closed.append((state.session, state.account))
             state.past = [*state.past, state.session][-PAST_SESSIONS_MAX:]
-        account = Account()
-        state.session, state.ended, state.account, state.hold = header.session, False, account, Hold(account)
-        state.rows_written = {}
+        state.session, state.ended, state.hold, state.rows_written = header.session, False, Hold(Waiting(Account())), {}
     rows = Rows()
     _apply(state, batch, rules, rows)
     state.last_offset = batch.origin.offset
@@ -177,7 +179,7 @@ def _count_rows(account: Account, counter: str, level: int, count: int) -> None:
 
 
 def _header(
-    state: EndpointState, batch: AdmittedBatch, rules: Rules, content: Content, level: int, rows: list[EventRow] | list[ActionRow]
+    state: EndpointState, batch: AdmittedBatch, rules: Rules, content: Content, level: int, rows: Sequence[EventRow | ActionRow]
 ) -> SanitizedHeader:
     header, origin = batch.header, batch.origin
     times = [_row_ms(row) for row in rows]
@@ -188,5 +190,6 @@ def _header(
         endpoint=header.endpoint, session=state.session, subject=batch.subject, epoch=header.epoch, content=content,
         level=Level(level), key_id=data_key_id(batch.subject, day, Level(level)), rows=len(rows), row0=row0, seq0=header.seq0,
         count=header.count, hi_min=min(times), hi_max=max(times), raw_topic=origin.topic, raw_partition=origin.partition,
-        raw_offset=origin.offset, raw_append_ms=origin.append_ms, manifest=header.manifest, policy=rules.digest, t_star=batch.t_star,
+        raw_offset=origin.offset, raw_append_ms=origin.append_ms, manifest=header.manifest, policy=rules.digest,
+        t_star=batch.t_star,
     )  # fmt: skip

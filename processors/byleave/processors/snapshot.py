@@ -18,18 +18,21 @@ from byleave.processors.classify import Context
 from byleave.processors.hold import Hold
 from byleave.processors.reassemble import POINTER, TYPED, Field, Item, Outcome
 from byleave.processors.reduce import Click, Reducer, Scroll
+from byleave.processors.waiting import Waiting
 
 if TYPE_CHECKING:
     from byleave.processors.session import EndpointState
 
 VERSION = 1
-_FIELD = ("app", "level", "context", "anchored", "open_left", "disturbed", "caret", "anchor", "newest_ms", "check_chars", "check_ms")
+_FIELD = (
+    "app", "level", "context", "anchored", "open_left", "disturbed", "caret", "anchor", "newest_ms", "check_chars", "check_ms",
+)  # fmt: skip
 
 
 def dump(state: EndpointState) -> bytes:
     """See `EndpointState.dump`."""
     hold = state.hold
-    places = {id(item): place for place, item in enumerate(hold.queue)}
+    places = {id(item): place for place, item in enumerate(hold.waiting.items)}
     owned = [places[id(owner)] for owner in hold.piece.owners]
     down = {key: places.get(id(owner), -1 - owner.outcome) if isinstance(owner, Item) else -1 - owner
             for key, owner in hold.down.items()}  # fmt: skip
@@ -37,11 +40,12 @@ def dump(state: EndpointState) -> bytes:
         VERSION, state.last_offset, state.session.hex(), state.ended, _account(state.account),
         [state.screen.width, state.screen.height],
         [[content.value, level, count] for (content, level), count in state.rows_written.items()],
-        [past.hex() for past in state.past], [[session.hex(), _account(account)] for session, account in state.closed],
+        [past.hex() for past in state.past],
+        [[session.hex(), _account(account)] for session, account in state.closed],
         _context(hold.context), hold.handle, [[handle, *_field(known)] for handle, known in hold.fields.items()],
-        _field(hold.piece), "".join(hold.piece.chars), owned, [_item(item) for item in hold.queue], down, hold.modifiers,
+        _field(hold.piece), "".join(hold.piece.chars), owned, [_item(item) for item in hold.waiting.items], down, hold.modifiers,
         hold.loose, hold.now_ms, hold.shortcuts,
-        [_slots(hold.reducer.down), _slots(hold.reducer.click), _slots(hold.reducer.scroll)],
+        [_slots(hold.waiting.reducer.down), _slots(hold.waiting.reducer.click), _slots(hold.waiting.reducer.scroll)],
     ]  # fmt: skip
     return json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogatepass")
 
@@ -58,22 +62,22 @@ def load(dumped: bytes, form: type[EndpointState]) -> EndpointState:
 
 
 def _state(body: list[Any], form: type[EndpointState]) -> EndpointState:
-    (_, last_offset, session, ended, account, screen, written, past, closed, context, handle, fields, current, text, owned, queue,
-     down, modifiers, loose, now_ms, shortcuts, reducer) = body  # fmt: skip
+    (_, last_offset, session, ended, account, screen, written, past, closed, context, handle, fields, current, text, owned,
+     queue, down, modifiers, loose, now_ms, shortcuts, reducer) = body  # fmt: skip
     counters = Account(**account)
     items = [_load_item(item) for item in queue]
     known = {place: _load_field(values) for place, *values in fields}
     here = known[handle] if handle in known else _load_field(current)
     here.chars, here.owners = list(text), [items[place] for place in owned]
     app, level, text_level, enter_submits, readline = context
+    pending = (kind(*values) if values else None for kind, values in zip((Click, Click, Scroll), reducer, strict=True))
     hold = Hold(
-        counters, Context(app, Level(level), Level(text_level), enter_submits, readline), here, handle, known, items,
-        {key: items[place] if place >= 0 else Outcome(-1 - place) for key, place in down.items()},
+        Waiting(counters, items, Reducer(*pending)), Context(app, Level(level), Level(text_level), enter_submits, readline),
+        here, handle, known, {key: items[place] if place >= 0 else Outcome(-1 - place) for key, place in down.items()},
         modifiers, loose, now_ms, shortcuts,
-        Reducer(*(kind(*values) if values else None for kind, values in zip((Click, Click, Scroll), reducer, strict=True))),
     )  # fmt: skip
     return form(
-        last_offset, bytes.fromhex(session), ended, counters, hold, Screen(*screen),
+        last_offset, bytes.fromhex(session), ended, hold, Screen(*screen),
         {(Content(content), level): count for content, level, count in written}, [bytes.fromhex(old) for old in past],
         [(bytes.fromhex(old), Account(**values)) for old, values in closed],
     )  # fmt: skip

@@ -1,0 +1,172 @@
+"""What would leave: typed keys through exactly the code of the stream, with nothing stored or sent (P5).
+
+A preview is a session of its own: each key becomes an admitted batch of one event and goes to `session.feed`. It needs no
+broker, no key and no display.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from byleave.core import codec, rows
+from byleave.core.batches import AdmittedBatch, Boundary, Content, Origin, RawHeader, SanitizedBatch, body_schema
+from byleave.core.events import Event, FocusEvent, KeyEvent, Kind, Screen, Window
+from byleave.core.levels import Level
+from byleave.processors.redact import find_spans, sanitized_text
+from byleave.processors.session import EndpointState, Rules, feed
+
+KEY_MS = 160
+"""Time between two keys of a text that is typed by the preview itself."""
+START_MS = 1_000_000_000_000
+SHOWN_MAX = 200
+SCREEN = Screen(1920, 1080)
+_KEYS = {"\n": "enter", "\t": "tab", " ": "space", "\b": "backspace", "\x7f": "backspace"}
+
+WHY = {
+    "WORD": "not in the list of harmless words",
+    "NAME": "a name, or capitalised and unknown",
+    "NUMBER": "a long number, or one beside something removed",
+    "EMAIL": "has the shape of an e-mail address",
+    "PHONE": "has the shape of a phone number",
+    "IP": "has the shape of a network address",
+    "MAC": "has the shape of a device address",
+    "MONEY": "an amount of money",
+    "DATE": "a date that could be of birth",
+    "DOB": "follows a word for birth",
+    "ADDRESS": "has the shape of a postal address",
+    "FINANCIAL": "an amount beside a word of pay",
+    "US_SSN": "has the shape of a social security number, or follows its name",
+    "CREDIT_CARD": "a card number whose check digit is right, or follows a word for one",
+    "IBAN": "an IBAN whose check digits are right",
+    "BANK_ACCOUNT": "follows a word for a bank account",
+    "TAX_ID": "a tax number by shape or word",
+    "NATIONAL_ID": "a national number by shape or word",
+    "PASSPORT": "follows the word passport",
+    "DRIVER_LICENSE": "follows a word for a licence",
+    "MEDICAL": "a condition, drug, test or treatment",
+    "MEDICAL_ID": "follows a word for a patient or member",
+    "EMPLOYEE_ID": "follows a word for an employee",
+    "CASE_ID": "follows a word for a case",
+    "USERNAME": "follows a word for a user",
+    "PASSWORD": "follows a word for a password, or a command that asks for one",
+    "API_KEY": "has the shape of a key or token, or follows a word for one",
+    "PRIVATE_KEY": "a private key",
+}
+
+
+def keys_of(text: str, *, at_ms: int = START_MS, seq: int = 0) -> list[KeyEvent]:
+    """The key presses that type `text`; backspace as "\\b". A new line is enter."""
+    return [KeyEvent(seq + n, at_ms + (n + 1) * KEY_MS, Kind.PRESS, _KEYS.get(char, char)) for n, char in enumerate(text)]
+
+
+def batch_of(
+    events: Iterable[Event], seq0: int, hi_ms: int, *, boundary: Boundary = Boundary.NONE, session: bytes = b"\0" * 16,
+    screen: Screen = SCREEN, offset: int | None = None,
+) -> AdmittedBatch:  # fmt: skip
+    """Events as a batch that the fence admitted. Times up to `hi_ms`; `offset` defaults to `seq0`."""
+    rows_in = tuple(events)
+    lo_ms = rows_in[0].at_ms if rows_in else hi_ms
+    header = RawHeader("preview", session, 0, 0, seq0, len(rows_in), 0, lo_ms, hi_ms, b"\0" * 32, "", b"", boundary)
+    place = Origin("preview", 0, seq0 if offset is None else offset, hi_ms)
+    return AdmittedBatch(header, "you", place, hi_ms, rows_in, screen)
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """A row that would leave. `why` says it in words, one for each label."""
+
+    level: int
+    content: str
+    kind: str
+    text: str = field(repr=False)
+    keys: tuple[str, ...]
+    redactions: tuple[str, ...]
+
+    @property
+    def why(self) -> tuple[str, ...]:
+        return tuple(f"{label}: {WHY.get(label, 'found by a pattern')}" for label in dict.fromkeys(self.redactions))
+
+
+@dataclass(slots=True)
+class Preview:
+    """A session that is only looked at."""
+
+    rules: Rules
+    app: str
+    now_ms: int = START_MS
+    seq: int = 0
+    state: EndpointState = field(default_factory=EndpointState, repr=False)
+    left: list[Left] = field(default_factory=list, repr=False)
+    key_rows: int = 0
+
+    def begin(self) -> None:
+        """Puts the focus on the application."""
+        self._feed([FocusEvent(self.seq, self.now_ms, Window(1, self.app, layout="preview"))])
+
+    def press(self, key: str, now_ms: int | None = None) -> None:
+        """One key, by its character or pynput name, at `now_ms` or a little after the last."""
+        self.now_ms = max(self.now_ms + 1, now_ms if now_ms is not None else self.now_ms + KEY_MS)
+        self._feed([KeyEvent(self.seq, self.now_ms, Kind.PRESS, _KEYS.get(key, key))])
+
+    def wait(self, now_ms: int) -> None:
+        """Nothing was typed up to `now_ms`: a batch of no events, as an endpoint sends them."""
+        self.now_ms = max(self.now_ms, now_ms)
+        self._feed([])
+
+    def end(self) -> None:
+        """The session is over."""
+        self._feed([], Boundary.END)
+
+    def held(self) -> str:
+        """How what is held would read if it ended now; empty if nothing is held."""
+        piece = self.state.hold.piece
+        text = "".join(piece.chars)
+        return sanitized_text(text, find_spans(piece.context, text, self.rules, open_left=piece.open_left))
+
+    def report(self) -> dict[str, Any]:
+        """What `--json` prints: rows with text or keys, what each label means, and the account."""
+        context = self.state.hold.context
+        labels = sorted(self.state.account.labels)
+        return {
+            "app": self.app,
+            "category": context.app,
+            "level": int(context.text_level),
+            "rows": [asdict(row) for row in self.left],
+            "why": {label: WHY.get(label, "") for label in labels},
+            "key_rows": self.key_rows,
+            "account": asdict(self.state.account),
+        }
+
+    def _feed(self, events: list[Event], boundary: Boundary = Boundary.NONE) -> None:
+        batch = batch_of(events, self.seq, self.now_ms, boundary=boundary)
+        self.seq += len(events)
+        for sanitized in feed(self.state, batch, self.rules):
+            if sanitized.header.content is Content.ACTIONS:
+                self.left = [*self.left, *read_actions(sanitized)][-SHOWN_MAX:]
+            else:
+                self.key_rows += sanitized.header.rows
+
+
+def read_actions(batch: SanitizedBatch) -> list[Left]:
+    """The action rows of a sanitized batch."""
+    found = rows.unpack_actions(codec.decode_body(body_schema(batch.header.content), batch.body))
+    return [Left(int(batch.header.level), "actions", row.kind.value, row.text, row.keys, row.redactions) for row in found]
+
+
+def preview_text(text: str, app: str, rules: Rules) -> Preview:
+    """Types `text` into `app`, presses enter if it does not end with it, and ends the session."""
+    preview = Preview(rules, app)
+    preview.begin()
+    for event in keys_of(text if text.endswith("\n") else text + "\n"):
+        preview.press(event.key)
+    preview.end()
+    return preview
+
+
+def level_words(level: int) -> str:
+    """A level in words that need no table."""
+    return {
+        Level.SHAPE: "1 shape", Level.INTERNAL: "2 internal", Level.PEOPLE: "3 to review", Level.SECRET: "4 written nowhere",
+    }[Level(level)]  # fmt: skip

@@ -1,0 +1,174 @@
+"""Text to tokens, and what each is by itself: the vocabulary gate.
+
+Promises  a token is harmless only if it is known to be: a word of the vocabulary, a small number, a version, time or size, or
+          an identifier made of such words. All else has a kind that goes.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from byleave.processors.vocabulary import GRAMMAR, Vocabulary
+
+
+class What(IntEnum):
+    """What a token is. From UNKNOWN on it goes; SMALL to NAMELIKE are in doubt and go by what stands beside them."""
+
+    WORD = 1
+    SYMBOL = 2
+    EXEMPT = 3
+    """A time, version, size or year."""
+    CODE = 4
+    """An identifier made of words."""
+    SMALL = 5
+    """A number of up to four digits, alone or with a letter or two."""
+    CAPITAL = 6
+    """A word with a capital."""
+    LETTER = 7
+    NAMELIKE = 8
+    """A word that is also a name."""
+    UNKNOWN = 9
+    NUMBER = 10
+    IDENTIFIER = 11
+    MEDICAL = 12
+
+
+@dataclass(slots=True)
+class Token:
+    """A part of a run of non-blanks. `label` is set once it has to go."""
+
+    start: int
+    end: int
+    what: What
+    lower: str = field(repr=False)
+    label: str = ""
+
+
+_RUN = re.compile(r"\S+")
+_TRIM = re.compile(r"^([^\w$£€¥@+#]*)(.*?)([^\w]*)$", re.S)
+_LETTERS = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]{1,2})?$")  # noqa: RUF001
+_PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_]+")
+_CUT = re.compile(r"[^\s(){}\[\]<>,;\"'`|=:/\\“”‘’…]+")  # noqa: RUF001
+_MIXED = re.compile(r"\w[!#$%^&*~?]+\w")
+_DIGITS = re.compile(r"[\d.,/:\-]+")
+_LISTED = re.compile(r"\d{1,4}(?:[.]\d{1,2})?(?:,\d{1,4}(?:[.]\d{1,2})?)+,?")
+_THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+(?:[.]\d{1,2})?")
+_SHORT_MIX = re.compile(r"[A-Za-z]{1,2}\d{1,2}[a-z]?|\d{1,2}[A-Za-z]")
+_SMALL = re.compile(r"\d{1,4}")
+_UNITS = (
+    "ms|us|ns|s|secs?|mins?|m|h|hrs?|d|w|[kmgt]i?b|px|em|rem|vh|vw|x|st|nd|rd|th|mm|cm|km|[kmg]?hz|fps|rps|qps|bits?|pt|%|k"
+)
+_EXEMPT = re.compile(
+    rf"""(?ix)
+      \d{{1,2}}:\d{{2}}(?::\d{{2}}(?:[.,]\d{{1,6}})?)?(?:am|pm|z)? | \d{{1,2}}(?:am|pm)       # times
+    | \d{{1,4}}(?:\.\d{{1,3}})?(?:{_UNITS})                                                  # sizes
+    | v?\d{{1,3}}\.\d{{1,3}}(?:\.\d{{1,3}})?(?:-?(?:rc|a|b|beta|alpha|dev)\.?\d{{0,2}})?     # versions
+    | 20[1-3]\d(?:-[01]\d(?:-[0-3]\d(?:T[\d:.]{{4,12}}Z?)?)?)? | 20[1-3]\d/[01]?\d/[0-3]?\d  # dates of our time
+    | [01]?\d/[0-3]?\d | Q[1-4]
+    | \d{{1,2}}[-x]\d{{1,2}} | \d{{1,4}}x\d{{1,4}}                                            # ranges, screens
+    | 127\.0\.0\.1 | 0\.0\.0\.0 | 0x[0-9a-f]{{1,4}}
+    | 16384|32768|65535|65536|10000|100000
+    """
+)
+
+
+def tokens_of(text: str, vocabulary: Vocabulary) -> list[Token]:
+    """All tokens of `text`, in order; punctuation by itself is none."""
+    out: list[Token] = []
+    words, names = vocabulary.words, vocabulary.names
+    for run in _RUN.finditer(text):
+        raw = run.group()
+        if raw in words and raw not in names and len(raw) > 1:
+            out.append(Token(run.start(), run.end(), What.WORD, raw))
+        else:
+            _analyse(raw, run.start(), vocabulary, out)
+    return out
+
+
+def _analyse(raw: str, start: int, vocabulary: Vocabulary, out: list[Token]) -> None:
+    """The tokens of a run, without the punctuation around it; cut at inner punctuation unless it is one thing as a whole."""
+    core, offset = _trimmed(raw)
+    if not core:
+        return
+    what = _what(core, vocabulary)
+    if what is not None:
+        out.append(Token(start + offset, start + offset + len(core), what, core.lower()))
+        return
+    for part in _CUT.finditer(core):
+        piece, inner = _trimmed(part.group())
+        if piece:
+            at = start + offset + part.start() + inner
+            out.append(Token(at, at + len(piece), _what(piece, vocabulary) or What.IDENTIFIER, piece.lower()))
+
+
+def _trimmed(raw: str) -> tuple[str, int]:
+    match = _TRIM.match(raw)
+    return (match.group(2), match.start(2)) if match else (raw, 0)
+
+
+def _what(core: str, vocabulary: Vocabulary) -> What | None:
+    """What `core` is as a whole; None if it has to be cut at its punctuation first."""
+    if _LETTERS.match(core):
+        return _word(core, vocabulary)
+    if core[0] in "#+$" and len(core) > 1 and not (core[0] == "$" and core[1].isdigit()):
+        return _what(core[1:], vocabulary)
+    if "@" in core or core[0] in "$£€¥":
+        return What.IDENTIFIER
+    if core.lower() in vocabulary.words:
+        return What.CODE
+    number = _number(core) if core[0].isdigit() or core[0] in "vVqQ" else None
+    return number or (_compound(core, vocabulary) if _CUT.fullmatch(core) else None)
+
+
+def _number(core: str) -> What | None:
+    """What a number is; None if it is none, or a list of small ones."""
+    if _EXEMPT.fullmatch(core):
+        return What.EXEMPT
+    if _SMALL.fullmatch(core):
+        return What.SMALL
+    if _DIGITS.fullmatch(core) and (_THOUSANDS.fullmatch(core) or not _LISTED.fullmatch(core)):
+        return What.NUMBER
+    return None
+
+
+def _word(word: str, vocabulary: Vocabulary) -> What:
+    lower = word.lower().replace("’", "'")  # noqa: RUF001
+    base = lower.removesuffix("'s")
+    if len(word) == 1:
+        return What.LETTER
+    if lower in GRAMMAR:
+        return What.WORD
+    if lower not in vocabulary.words and base not in vocabulary.words:
+        return What.MEDICAL if vocabulary.is_medical(base) else What.UNKNOWN
+    return _known(word, lower, base, vocabulary)
+
+
+def _known(word: str, lower: str, base: str, vocabulary: Vocabulary) -> What:
+    """What a word of the vocabulary is, by how it is written."""
+    if word == lower:
+        return What.NAMELIKE if base in vocabulary.given else What.WORD
+    if base in vocabulary.names:
+        return What.NAMELIKE
+    if word[1:] == lower[1:] or word.isupper():
+        return What.CAPITAL
+    return What.CODE if all(part.lower() in vocabulary.words for part in _PARTS.findall(word)) else What.UNKNOWN
+
+
+def _compound(core: str, vocabulary: Vocabulary) -> What:
+    """A run joined by dots, hyphens, underscores, camel case or digits: as harmful as the worst of its parts."""
+    if core.isascii() and _SHORT_MIX.fullmatch(core):
+        return What.SMALL
+    parts = _PARTS.findall(core)
+    digits, letters = [part for part in parts if part.isdigit()], [part.lower() for part in parts if not part.isdigit()]
+    if not letters:
+        return What.NUMBER if digits else What.SYMBOL
+    if any(vocabulary.is_medical(part) for part in letters):
+        return What.MEDICAL
+    strange = not core.isascii() or _MIXED.search(core) or sum(len(part) == 1 for part in letters) > 2
+    if strange or len(digits) > 1 or any(len(part) > 3 for part in digits):
+        return What.IDENTIFIER
+    if any(len(part) > 1 and (part not in vocabulary.words or part in vocabulary.given) for part in letters):
+        return What.IDENTIFIER
+    return What.SMALL if digits else What.CODE
