@@ -42,6 +42,31 @@ app = typer.Typer(
 )
 topics = typer.Typer(help="Topics and ACLs, as the catalogue says.", no_args_is_help=True)
 app.add_typer(topics, name="topics")
+run = typer.Typer(help="Run one role of the site in this process.", no_args_is_help=True)
+app.add_typer(run, name="run")
+_AS_IT_STANDS = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": list[str]()}
+
+
+@run.command("agent", context_settings=_AS_IT_STANDS)
+def run_agent(context: typer.Context) -> None:
+    """Capture on this endpoint, while its permit is fresh. `byleave run agent --help` tells the options.
+
+    Example: byleave run agent --endpoint ep-a --source pynput
+    """
+    from byleave.producers.main import main as agent
+
+    raise typer.Exit(agent(context.args))
+
+
+@run.command("redactor", context_settings=_AS_IT_STANDS)
+def run_redactor(context: typer.Context) -> None:
+    """Open, redact and seal again what was captured. `byleave run redactor --help` tells the options.
+
+    Example: byleave run redactor --slot 0
+    """
+    from byleave.processors.main import main as redactor
+
+    raise typer.Exit(redactor(context.args))
 
 
 @app.command()
