@@ -62,11 +62,11 @@ class Outbox:
     def throw_away(self) -> None:
         """Purges the client and forgets it: nothing of what it held is sent any more."""
         publisher, self._publisher = self._publisher, None
+        if publisher is not None:
+            publisher.purge()  # hands out the answers that were here already: what the broker has is no longer ours to drop
+            publisher.close()
         self._generation += 1
         self._in_flight, self._failed = 0, False
-        if publisher is not None:
-            publisher.purge()
-            publisher.close()
 
     def _send(self, publisher: Publisher) -> None:
         while self._in_flight < IN_FLIGHT_MAX and not self._failed:
