@@ -97,7 +97,7 @@ def _tell(console: Console, run: Rehearsal) -> None:
     if facts.halt_ms:
         slowest = max(facts.halt_ms)
         console.print(
-            f"[green]✓[/] halt: [bold]{facts.stopped} of {facts.endpoints} stopped[/], each with a signed proof; workers reaped within "
+            f"[green]✓[/] halt: [bold]{facts.stopped} of {facts.endpoints} stopped[/], signed by each; workers reaped within "
             f"{slowest:.0f} ms of the order, {board['order_to_last_reaped_ms']} ms after the command"
         )
     with console.status("offering a batch that was captured after the halt"):

@@ -30,7 +30,7 @@ class Facts:
     stopped: int = 0
     unknown: int = 0
     halt_ms: list[float] = field(default_factory=list)
-    brake_ms: float = 0.0
+    brake: str = ""
     late_offered: int = 0
     late_denied: int = 0
     late_refused: int = 0

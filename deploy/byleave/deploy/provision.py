@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import (
     AclBinding,
     AclBindingFilter,
@@ -30,6 +30,11 @@ from byleave.core.errors import Broken, Transient
 from byleave.core.topics import Catalogue, Grant, Topic, grants
 
 REQUEST_S_MAX = 20.0
+COORDINATOR_LOADING = (
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.NOT_COORDINATOR,
+)
 SEGMENT_MS_COMPACTED = 600_000
 RAW_PREFIX = "raw."
 REDACTOR_INPUTS = ("raw.events.v1",)
@@ -319,14 +324,36 @@ def _commit_zero(admin: AdminClient, site: str, catalogue: Catalogue, partitions
         for name in REDACTOR_INPUTS
         for number in range(partitions_of(catalogue.topic(name), partitions))
     ]
-    asked = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group, inputs)], request_timeout=REQUEST_S_MAX)
-    listed = _result(asked[group], f"the offsets of {group}").topic_partitions
-    fresh = [TopicPartition(p.topic, p.partition, 0) for p in listed if p.offset < 0]
+
+    def listed() -> Any:
+        return admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group, inputs)], request_timeout=REQUEST_S_MAX)[
+            group
+        ]
+
+    places = _when_coordinated(listed, f"the offsets of {group}").topic_partitions
+    fresh = [TopicPartition(p.topic, p.partition, 0) for p in places if p.offset < 0]
+
+    def committed() -> Any:
+        return admin.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(group, fresh)], request_timeout=REQUEST_S_MAX)[
+            group
+        ]
+
     if fresh:
-        committed = admin.alter_consumer_group_offsets(
-            [ConsumerGroupTopicPartitions(group, fresh)], request_timeout=REQUEST_S_MAX
-        )
-        _result(committed[group], f"committing 0 for {group}")
+        _when_coordinated(committed, f"committing 0 for {group}")
+
+
+def _when_coordinated(ask: Callable[[], Any], what: str) -> Any:
+    """Asks again while the group's coordinator is still loading, as it does for a moment after the broker's start."""
+    until = time.monotonic() + REQUEST_S_MAX
+    while True:
+        try:
+            return ask().result(timeout=REQUEST_S_MAX + 5)
+        except KafkaException as error:
+            if error.args[0].code() not in COORDINATOR_LOADING or time.monotonic() > until:
+                raise Transient(f"{what}: {_why(error)}") from None
+        except TimeoutError:
+            raise Transient(f"{what}: no answer in {REQUEST_S_MAX + 5:.0f} s") from None
+        time.sleep(0.1)
 
 
 def _result(future: Any, what: str) -> Any:

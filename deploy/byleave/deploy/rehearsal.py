@@ -140,7 +140,8 @@ class Rehearsal:
             await_true(self.typing, 5.0, "the typist types")
         ordered_ms = clock.boot_ms()
         answer = self.command("halt", "--reason", "demonstration", "--wait", "--json")
-        board: dict[str, Any] = json.loads(answer.stdout.splitlines()[-1])
+        said: dict[str, Any] = json.loads(answer.stdout.splitlines()[-1])
+        board: dict[str, Any] = said["board"]
         reports = [self.report(name) for name in (DESK, REPLAY, CANARY)]
         facts = self.facts
         for report in reports:
@@ -149,7 +150,7 @@ class Rehearsal:
                 facts.halt_ms.append(float(halted["reaped_boot_ms"] - halted["order_seen_boot_ms"]))
         facts.stopped = int(board["acked"])
         facts.unknown = int(board["unknown"])
-        facts.brake_ms = float(board.get("brake_ms") or 0.0)
+        facts.brake = str(said["brake"])
         board["order_to_last_reaped_ms"] = max(
             (int(r["halt"]["reaped_boot_ms"]) - ordered_ms for r in reports if r.get("halt")), default=None
         )
