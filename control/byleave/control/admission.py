@@ -123,8 +123,9 @@ def _orders(claim: Claim, knowledge: Knowledge) -> Waits | Refuses | None:
                 return Refuses("halted")
             waits = Waits("halt-unread")
     newest = knowledge.state.epoch if knowledge.state else 0
-    if waits is None and knowledge.orders(claim.endpoint, "processing", newest):
-        waits = Waits("processing-halted")
+    pauses = [knowledge.read(halt_id) for halt_id, _ in knowledge.orders(claim.endpoint, "processing", newest)]
+    if waits is None and pauses:
+        waits = Waits("processing-halted" if any(pauses) else "halt-unread")
     return waits
 
 

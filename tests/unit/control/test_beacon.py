@@ -1,0 +1,184 @@
+"""The beacon service: what it fixes, what it vouches for, whom it grants, and what a restart may not undo."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from byleave.control import beacon
+from byleave.control.beacon import Memory, accept, answer, denied, vouch
+from byleave.control.documents import Effective, Halt, Request, Scope, digest, dump, load
+from byleave.control.knowledge import Knowledge
+from byleave.core.dsse import load_envelope
+from byleave.core.errors import Broken, Refused
+
+NOW_MS = 1_800_000_000_000
+HALT, CONSENT = "control.halt.v1", "control.consent.v1"
+
+
+def id_of(signed: bytes) -> str:
+    return digest(load_envelope(signed).body)
+
+
+def ask(site: Any, knowledge: Knowledge, endpoint: str = "ep-a", root_version: int = 1) -> Any:
+    request = Request("test.", endpoint, "ee" * 16, 77, "ff" * 32, root_version)
+    return answer(Memory(last_ms=NOW_MS), knowledge, request, "dd" * 32, NOW_MS + 5, b"s" * 16)
+
+
+def refusal(site: Any, knowledge: Knowledge, **changes: Any) -> str:
+    with pytest.raises(Refused) as caught:
+        ask(site, knowledge, **changes)
+    return caught.value.reason
+
+
+def test_an_order_counts_from_after_the_last_beacon_and_keeps_its_time() -> None:
+    halt = Halt("test.", Scope("global"), "capture", "why", "drop", NOW_MS, 600_000, "00")
+    memory = accept(Memory(last_ms=NOW_MS + 500), "aa", halt, NOW_MS, NOW_MS)
+    assert memory.effective == {"aa": NOW_MS + 501}  # the clock reads less than what was signed already
+    assert accept(memory, "aa", halt, NOW_MS, NOW_MS + 90_000) is memory
+    assert accept(Memory(last_ms=5), "aa", halt, NOW_MS, NOW_MS).effective == {"aa": NOW_MS}
+
+
+def test_an_order_published_after_its_time_is_refused_one_read_late_is_not() -> None:
+    halt = Halt("test.", Scope("global"), "capture", "why", "drop", NOW_MS, 1_000, "00")
+    assert accept(Memory(), "aa", halt, NOW_MS + 1_000, NOW_MS + 10**7).effective
+    with pytest.raises(Refused) as caught:
+        accept(Memory(), "aa", halt, NOW_MS + 1_001, NOW_MS + 1_001)
+    assert caught.value.reason == "stale-order"
+
+
+def test_a_beacon_names_the_state_and_every_order_in_force(site: Any) -> None:
+    knowledge, order = site.knowledge(), site.halt()
+    knowledge.learn(HALT, order)
+    memory = accept(Memory(NOW_MS, 3), id_of(order), knowledge.halts[id_of(order)], NOW_MS, NOW_MS)
+    memory, said = vouch(memory, knowledge, NOW_MS + 1_000)
+    assert (said.epoch, said.state, said.n, said.service_ms) == (1, knowledge.state_digest, 4, NOW_MS + 1_000)
+    assert said.halts == (Effective(id_of(order), NOW_MS + 1),)
+    assert memory == Memory(NOW_MS + 1_000, 4, {id_of(order): NOW_MS + 1})
+
+
+def test_nothing_is_vouched_for_without_a_state_or_with_two(site: Any) -> None:
+    with pytest.raises(Refused) as caught:
+        vouch(Memory(), Knowledge(site.root, "test."), NOW_MS)
+    assert caught.value.reason == "no-state"
+    knowledge, first = site.knowledge(), site.bytes("trust/state.dsse")
+    knowledge.learn("control.state.v1", site.state(first))
+    with pytest.raises(Broken):
+        knowledge.learn("control.state.v1", site.state(first, issued_ms=NOW_MS + 1))
+    with pytest.raises(Refused) as caught:
+        vouch(Memory(), knowledge, NOW_MS)
+    assert caught.value.reason == "conflict"
+    assert refusal(site, knowledge) == "no-state"
+
+
+def test_too_many_orders_for_one_beacon_stop_it_rather_than_leave_one_out(site: Any) -> None:
+    knowledge = site.knowledge()
+    for number in range(beacon.ORDERS_MAX + 1):
+        knowledge.learn(HALT, site.halt(nonce=str(number)))
+    effective = dict.fromkeys(knowledge.in_force(), NOW_MS)
+    few = dict(list(effective.items())[: beacon.ORDERS_MAX])
+    _, said = vouch(Memory(effective=few), knowledge, NOW_MS)
+    assert len(load(type(said), dump(said)).halts) == beacon.ORDERS_MAX  # and it fits into a document
+    with pytest.raises(Broken) as caught:
+        vouch(Memory(effective=effective), knowledge, NOW_MS)
+    assert caught.value.reason == "too-many-orders"
+
+
+def test_a_grant_names_the_nonce_and_a_digest_and_nobody(site: Any) -> None:
+    grant = ask(site, site.knowledge())
+    assert (grant.nonce, grant.request, grant.session, grant.service_ms) == ("ee" * 16, "dd" * 32, "73" * 16, NOW_MS + 5)
+    assert grant.not_after_ms == NOW_MS + 5 + beacon.SESSION_MS_MAX
+    assert "ep-a" not in str(grant)
+    assert "person-a" not in str(grant)
+
+
+def test_no_grant_outlives_the_leave(site: Any) -> None:
+    knowledge = site.knowledge()
+    knowledge.learn("control.state.v1", site.state(site.bytes("trust/state.dsse"), expires_ms=NOW_MS + 60_000))
+    assert ask(site, knowledge).not_after_ms == NOW_MS + 60_000
+
+
+def test_requests_that_are_not_answered(site: Any) -> None:
+    manifest = site.first.run[0].manifest
+    assert refusal(site, site.knowledge(), endpoint="ep-x") == "unknown-endpoint"
+    assert refusal(site, site.knowledge(), root_version=2) == "wrong-root"
+    assert refusal(site, Knowledge(site.root, "test.")) == "no-state"
+    halted = site.knowledge()
+    halted.learn(HALT, site.halt(Scope("team", "team-1")))  # obeyed before it has any effective time
+    assert refusal(site, halted) == "halted"
+    assert ask(site, halted, endpoint="ep-b")
+    withdrawn = site.knowledge()
+    withdrawn.learn(CONSENT, site.consent("person-a", manifest, given=False, at_ms=NOW_MS + 1))
+    assert refusal(site, withdrawn) == "no-consent"
+    over = site.knowledge()
+    over.learn("control.state.v1", site.state(site.bytes("trust/state.dsse"), expires_ms=NOW_MS + 5))
+    assert refusal(site, over) == "no-run"
+    apart = site.knowledge()
+    run = replace(site.first.run[0], scope=Scope("team", "team-2"))
+    apart.learn("control.state.v1", site.state(site.bytes("trust/state.dsse"), run=(run,)))
+    assert refusal(site, apart) == "no-run"
+
+
+def test_whom_the_broker_must_deny(site: Any) -> None:
+    knowledge = site.knowledge()
+    assert denied(knowledge) == frozenset()
+    knowledge.learn(HALT, site.halt(what="reads"))
+    assert denied(knowledge) == frozenset()
+    knowledge.learn(HALT, site.halt(Scope("team", "team-1")))
+    assert denied(knowledge) == {"ep-a"}
+    knowledge.learn(HALT, site.halt(Scope("subject", "person-b")))
+    assert denied(knowledge) == {"ep-a", "ep-b"}
+    knowledge.learn(HALT, site.halt())
+    assert denied(knowledge) == {"*"}
+
+
+@pytest.mark.parametrize(
+    "stored", [b"", b"{}", b"[]", b"null", b'{"last_ms":1,"n":1,"effective":[]}', b'{"last_ms":1', b"\xff"]
+)
+def test_a_damaged_memory_stops_the_service_instead_of_letting_time_run_back(stored: bytes) -> None:
+    with pytest.raises(Broken) as caught:
+        beacon.load(stored)
+    assert caught.value.reason == "memory"
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("halt"), st.integers(0, 5)),
+        st.tuples(st.just("beacon"), st.just(0)),
+        st.tuples(st.just("restart"), st.just(0)),
+        st.tuples(st.just("clock"), st.integers(-5_000, 5_000)),
+    ),
+    max_size=40,
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=STEPS)
+def test_time_only_goes_forward_and_no_order_counts_from_before_a_beacon_that_did_not_name_it(
+    site: Any, steps: list[tuple[str, int]]
+) -> None:
+    """Restarts from what was written, and a wall clock that jumps, at any moment."""
+    knowledge, memory, now_ms = site.knowledge(), Memory(), NOW_MS
+    said: list[Any] = []
+    for step, value in steps:
+        now_ms += value if step == "clock" else 1
+        if step == "halt":
+            order = site.halt(nonce=str(value))
+            knowledge.learn(HALT, order)
+            memory = accept(memory, id_of(order), knowledge.halts[id_of(order)], NOW_MS, now_ms)
+        elif step == "beacon":
+            memory, one = vouch(memory, knowledge, now_ms)
+            said.append(one)
+        elif step == "restart":
+            memory = beacon.load(beacon.dump(memory))
+    times = [one.service_ms for one in said]
+    assert times == sorted(set(times))
+    assert [one.n for one in said] == list(range(1, len(said) + 1))
+    for one in said:
+        names = {order.halt_id for order in one.halts}
+        for halt_id, effective_ms in memory.effective.items():
+            assert halt_id in names or effective_ms > one.service_ms

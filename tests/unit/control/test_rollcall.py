@@ -1,0 +1,106 @@
+"""The board says "stopped" of nobody but on the endpoint's own signed word."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from byleave.control import trust
+from byleave.control.documents import Beacon, Lifted, Scope, digest
+from byleave.control.knowledge import Knowledge
+from byleave.control.lease import LEASE_MS_MAX, Permit, Verdict, verdict
+from byleave.control.rollcall import LEASE_OVER_MS, Board, Standing, agreed, call
+from byleave.core.dsse import load_envelope
+
+T = 1_800_000_100_000
+HALT, BEACON = "control.halt.v1", "control.beacon.v1"
+
+
+def ordered(
+    site: Any, scope: Scope | None = None, nonce: str = "00", knowledge: Knowledge | None = None
+) -> tuple[Knowledge, str]:
+    found, order = knowledge or site.knowledge(), site.halt(scope, nonce=nonce)
+    halt_id = digest(load_envelope(order).body)
+    found.learn(HALT, order)
+    at = found.beacon.service_ms + 1 if found.beacon else T
+    found.learn(BEACON, site.beacon(found, at, **{halt_id: T}))
+    return found, halt_id
+
+
+def standings(board: Board) -> dict[str, Standing]:
+    return {row.endpoint: row.standing for row in board.rows}
+
+
+def test_silence_is_unknown_until_the_last_possible_lease_is_over(site: Any) -> None:
+    knowledge, halt_id = ordered(site)
+    for service_ms in (0, T, T + LEASE_OVER_MS - 1):
+        board = call(knowledge, halt_id, [], service_ms)
+        assert standings(board) == {"ep-a": Standing.UNKNOWN, "ep-b": Standing.UNKNOWN}
+        assert not board.settled
+        assert board.sentence == "0 of 2 signed that they stopped; of 2 it is not known"
+    board = call(knowledge, halt_id, [], T + LEASE_OVER_MS)
+    assert standings(board) == {"ep-a": Standing.LEASE_ENDED, "ep-b": Standing.LEASE_ENDED}
+    assert board.settled
+    assert board.proved == 0
+
+
+def test_an_ack_counts_for_its_own_order_and_only_with_the_worker_reaped(site: Any) -> None:
+    knowledge, halt_id = ordered(site)
+    other = site.ack("ep-a", "ff" * 32)
+    alive = site.ack("ep-b", halt_id, reaped=False)
+    assert call(knowledge, halt_id, [other, alive], T).proved == 0
+    board = call(knowledge, halt_id, [site.ack("ep-a", halt_id, stopped_ms=T + 40), other, alive], T)
+    assert standings(board) == {"ep-a": Standing.ACKED, "ep-b": Standing.UNKNOWN}
+    assert (board.rows[0].stopped_after_ms, board.rows[0].disposition, board.rows[0].last_seq) == (40, "dropped", 41)
+
+
+def test_who_proved_that_it_stopped_for_an_earlier_order_that_stands_is_off(site: Any) -> None:
+    knowledge, first = ordered(site)
+    knowledge, second = ordered(site, nonce="02", knowledge=knowledge)
+    acks = [site.ack("ep-a", first)]
+    assert standings(call(knowledge, second, acks, T)) == {"ep-a": Standing.OFF, "ep-b": Standing.UNKNOWN}
+    lifted = (Lifted(first, Scope("global"), "capture", T, 2),)
+    knowledge.learn("control.state.v1", site.state(site.bytes("trust/state.dsse"), lifted))
+    assert standings(call(knowledge, second, acks, T))["ep-a"] is Standing.UNKNOWN
+
+
+def test_an_order_that_the_service_never_accepted_proves_nothing_by_time(site: Any) -> None:
+    knowledge, order = site.knowledge(), site.halt()
+    knowledge.learn(HALT, order)
+    board = call(knowledge, digest(load_envelope(order).body), [], T + 10**9)
+    assert not board.settled
+
+
+def test_only_those_whom_the_order_is_about_are_counted(site: Any) -> None:
+    knowledge, halt_id = ordered(site, Scope("team", "team-2"))
+    assert list(standings(call(knowledge, halt_id, [], T))) == ["ep-b"]
+
+
+def test_who_withdrew_is_still_counted_who_was_never_asked_is_not(site: Any) -> None:
+    knowledge, halt_id = ordered(site)
+    manifest = site.first.run[0].manifest
+    knowledge.learn("control.consent.v1", site.consent("person-a", manifest, given=False, at_ms=T))
+    known = knowledge.enrolments["ep-b"]
+    stranger = replace(known, endpoint="ep-c", subject="person-c")
+    knowledge.learn("control.enrolment.v1", trust.sign(stranger, site.officers("enrol-1")))
+    assert list(standings(call(knowledge, halt_id, [], T))) == ["ep-a", "ep-b"]
+    assert agreed(knowledge.consents.get("person-a"), manifest) == "withdrawn"
+    assert agreed(knowledge.consents.get("person-b"), manifest) == "agreed"
+    assert agreed(knowledge.consents.get("person-b"), "00") == "to another manifest"
+    assert agreed(None, manifest) == "not asked"
+
+
+@given(last_before=st.integers(1, 20_000), sent=st.integers(0, 20_000), drift=st.integers(-500, 500), lag=st.integers(0, 5_000))
+def test_lease_ended_is_never_said_while_a_genuine_endpoint_could_still_capture(
+    last_before: int, sent: int, drift: int, lag: int
+) -> None:
+    """An endpoint that hears nothing after a beacon from just before the order, at the moment the board calls it over."""
+    effective_ms = T + 20_000
+    beacon = Beacon("test.", 1, "aa", effective_ms - last_before, 1, LEASE_MS_MAX, ())
+    permit = Permit(T + sent + lag, 0, 2**60)  # sent at true time T + sent
+    true_ms = effective_ms + LEASE_OVER_MS
+    boot_ms = (true_ms - T - sent) * (1_000_000 + drift) // 1_000_000
+    assert verdict(permit, beacon, "aa", halted=False, boot_ms=boot_ms) is Verdict.STALE
