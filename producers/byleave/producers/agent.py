@@ -12,7 +12,7 @@ The next one begins with a new grant.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from byleave.control import trust
 from byleave.control.documents import Ack, Beacon, Grant, Halt, Request, Run, digest, dump
 from byleave.control.knowledge import Knowledge
-from byleave.control.lease import Permit, permit_time_ms
+from byleave.control.lease import LEASE_MS_MAX, Permit, permit_time_ms
 from byleave.core import metrics
 from byleave.core.batches import Boundary
 from byleave.core.envelope import Binding, Randomness
@@ -135,6 +135,14 @@ class Agent:
         """Whether the spool may drain: never while halted, nor before it is known whether it is."""
         return self._answer not in (Answer.HALTED, Answer.HALTED_HERE, Answer.UNREAD)
 
+    @property
+    def lease_left_ms(self) -> int:
+        """How long capture would still be allowed if nothing more were heard."""
+        beacon = self._knowledge.beacon
+        if beacon is None or self._permit is None:
+            return 0
+        return max(0, beacon.service_ms + min(beacon.lease_ms, LEASE_MS_MAX) - self._service_ms(self._clock()))
+
     def hear(self, documents: Iterable[Any]) -> None:
         """Takes in verified control documents, which `knowledge` has folded already."""
         for document in documents:
@@ -183,6 +191,8 @@ class Agent:
         permission = gate.decide(
             self._knowledge, self._me.endpoint, self._permit, switches, caught_up=caught_up, boot_ms=self._clock()
         )
+        if permission.answer is Answer.NO_GRANT and self._clock() - self._beacon_ms > BEACON_FRESH_MS:
+            permission = replace(permission, answer=Answer.STALE)  # nobody is there to ask
         self._answer = permission.answer
         return permission
 
@@ -355,7 +365,7 @@ class Agent:
     # -- grants ---------------------------------------------------------------------------------------------------------
 
     def _ask(self, now: int) -> None:
-        if now - self._asked_ms < ASK_AGAIN_MS or now - self._beacon_ms > BEACON_FRESH_MS:
+        if now - self._asked_ms < ASK_AGAIN_MS:
             return
         request = Request(
             self._knowledge.site,

@@ -95,6 +95,7 @@ class Process:
             self._reported_ms = now
             self.report()
             metrics.CAPTURING.set(permission.allowed and self.agent.capturing)
+            metrics.LEASE_LEFT.set(self.agent.lease_left_ms / 1000)
             metrics.PROGRESS.set(time.time())
 
     @property

@@ -109,8 +109,7 @@ class Reporter:
             os.write(self._out, frame)
         except BlockingIOError:
             self._lost += counts
-            if counts:
-                self._focus_id = -1  # a lost focus change must be said again
+            self._focus_id, self._focus_ms = -1, 0  # a focus change that was lost is said again before the next event
         except OSError:  # nobody reads any more
             os._exit(ENDED)
 

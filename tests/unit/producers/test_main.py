@@ -1,0 +1,94 @@
+"""The agent's command line: what is wrong is said in one sentence, nothing is captured, and the exit code tells."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from byleave.control.bootstrap import dev_site
+from byleave.core.errors import Misconfigured
+from byleave.core.settings import load_installation
+from byleave.deploy import pki
+from byleave.producers.hooks.canary import canary
+from byleave.producers.main import Process, own_digest
+
+NOW_MS = 1_800_000_000_000
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    pki.ensure_pki(tmp_path, ["ep-a"])
+    dev_site(tmp_path, "byleave.", [("ep-a", "subject-a", "team-1")], NOW_MS, os.urandom, consent=True)
+    return tmp_path
+
+
+def run(home: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    kept = {n: v for n, v in os.environ.items() if not n.startswith("BYLEAVE_") and n not in ("DISPLAY", "WAYLAND_DISPLAY")}
+    return subprocess.run(
+        [sys.executable, "-m", "byleave.producers.main", "--endpoint", "ep-a", *words],
+        env={**kept, "BYLEAVE_HOME": str(home), **environment}, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+
+def process(home: Path) -> Process:
+    return Process(load_installation({"BYLEAVE_HOME": str(home)}), "ep-a", canary(), lambda: False)
+
+
+@pytest.mark.parametrize(
+    ("words", "environment", "code", "says"),
+    [
+        (("--source", "keylogger"), {}, 2, "no source keylogger"),
+        (("--source", "replay:nowhere"), {}, 2, "no recording nowhere"),
+        (("--source", "replay:office", "--speed", "-1"), {}, 2, "speed"),
+        (("--source", "pynput"), {}, 1, "X"),
+        (("--source", "canary"), {"BYLEAVE_HOEM": "x"}, 2, "unknown setting"),
+        ((), {}, 2, "--source"),
+    ],
+)
+def test_a_wrong_command_ends_with_one_sentence(home: Path, words, environment, code: int, says: str) -> None:
+    ended = run(home, *words, **environment)
+    assert (ended.returncode, ended.stdout) == (code, "")
+    assert says in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    "missing", ["trust/root.dsse", "endpoints/ep-a/device.key", "endpoints/ep-a/enrolment.dsse", "pki/ep-a.key.pem"]
+)
+def test_a_missing_file_is_named(home: Path, missing: str) -> None:
+    (home / missing).unlink()
+    with pytest.raises(Misconfigured, match=Path(missing).name):
+        process(home)
+
+
+def test_an_enrolment_of_another_key_is_refused(home: Path) -> None:
+    (home / "endpoints" / "ep-a" / "device.key").write_text("00" * 31 + "01\n")
+    with pytest.raises(Misconfigured, match="enrol it again"):
+        process(home)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="file modes are POSIX")
+def test_a_key_that_others_may_read_is_refused(home: Path) -> None:
+    (home / "endpoints" / "ep-a" / "device.key").chmod(0o644)
+    with pytest.raises(Misconfigured, match="chmod 600"):
+        process(home)
+
+
+def test_a_damaged_floor_stops_it(home: Path) -> None:
+    (home / "endpoints" / "ep-a" / "floor.json").write_text("{")
+    with pytest.raises(Misconfigured, match="old state"):
+        process(home)
+
+
+def test_a_floor_outlives_the_process(home: Path) -> None:
+    (home / "endpoints" / "ep-a" / "floor.json").write_text('{"epoch": 9}')
+    assert process(home).knowledge.epoch_floor == 9
+
+
+def test_the_agents_own_files_have_a_name() -> None:
+    assert own_digest() == own_digest()
+    assert len(own_digest()) == 64
