@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 from byleave.core import codec, rows
 from byleave.core.batches import AdmittedBatch, Boundary, Content, SanitizedBatch, body_schema
@@ -18,6 +19,7 @@ from byleave.producers.hooks.strokes import strokes
 
 START_MS = 1_790_000_000_000
 EDITOR, TERMINAL = "code", "xterm"
+SCREEN = Screen(1000, 500)
 
 
 @dataclass
@@ -63,12 +65,12 @@ class Output:
 
 def run(
     events: Sequence[Event], rules: Rules, cuts: Iterable[int] = (), *, end: Boundary = Boundary.END, reload: bool = False,
-    screen: Screen = Screen(1000, 500), hi_ms: int | None = None,
+    screen: Screen = SCREEN, hi_ms: int | None = None,
 ) -> Output:  # fmt: skip
     """Feeds `events`, cut at `cuts`, and closes with `end`. `reload`: the state is dumped and loaded after each batch."""
     out = Output()
     places = [0, *sorted(set(cuts) - {0, len(events)}), len(events)]
-    for start, stop in zip(places, places[1:], strict=False):
+    for start, stop in pairwise(places):
         last = stop == len(events)
         some = tuple(events[start:stop])
         at_ms = hi_ms if last and hi_ms else (some[-1].at_ms if some else START_MS)

@@ -129,8 +129,12 @@ def secret(value: str) -> bool:
     """Whether what follows a password cue is a value, and not a remark about passwords or a line of code."""
     words = value.strip().split()
     first = words[0].strip("\"'.,:;!?)").lower() if words else ""
-    code = first.startswith(("getpass", "os.", "self.", "settings.", "config."))
-    return first != "" and not code and first not in load_words("remarks")
+    if first == "" or first.startswith(("getpass", "os.", "self.", "settings.", "config.")):
+        return False
+    remarks = load_words("remarks")
+    # "is correct" is a remark, "is correct horse battery" is a pass-phrase: a remark goes on with the glue of English.
+    phrase = len(words) > 2 and (remarks | load_words("grammar")).isdisjoint(words[1:])
+    return first not in remarks or phrase
 
 
 def prompted(line: str) -> bool:
@@ -140,8 +144,8 @@ def prompted(line: str) -> bool:
 
 
 def credentials(value: str) -> bool:
-    """Whether the value of a -u or -p option is more than a plain word."""
-    return ":" in value or not value.isalpha()
+    """Whether the value of a -u or -p option is more than a plain word, a port or a pair of ports."""
+    return not value.isalpha() and not value.replace(":", "").isdigit()
 
 
 _CHECKS: Mapping[str, Callable[[str], bool]] = {

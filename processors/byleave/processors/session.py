@@ -38,6 +38,9 @@ __all__ = ["Account", "EndpointState", "Rules", "close", "feed", "load_rules"]
 
 PAST_SESSIONS_MAX = 16
 TIME_MS_MAX = 7_258_118_400_000
+"""The year 2200."""
+SILENCE_MS_MAX = 30 * 86_400_000
+"""Longest silence within a session: rows of one record must span less than 49 days."""
 
 
 @dataclass(slots=True)
@@ -113,8 +116,9 @@ def close(state: EndpointState, rules: Rules, at: AdmittedBatch) -> list[Sanitiz
 
 def _check(state: EndpointState, batch: AdmittedBatch, renewed: bool) -> None:
     header = batch.header
-    if header.hi_max > TIME_MS_MAX:
-        raise Refused("the batch claims a time beyond the year 2200", reason="bad-time")
+    since_ms = state.hold.now_ms if not renewed and state.hold.now_ms else header.hi_max
+    if header.hi_max > TIME_MS_MAX or header.hi_max - since_ms > SILENCE_MS_MAX:
+        raise Refused("the batch claims a time that no session reaches", reason="bad-time")
     if header.session in state.past or (not renewed and state.ended):
         raise Refused("the batch belongs to a session that has ended", reason="session-ended")
     due = (0 if renewed else state.next_seq) + header.gap

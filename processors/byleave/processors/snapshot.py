@@ -43,8 +43,8 @@ def dump(state: EndpointState) -> bytes:
         [past.hex() for past in state.past],
         [[session.hex(), _account(account)] for session, account in state.closed],
         _context(hold.context), hold.handle, [[handle, *_field(known)] for handle, known in hold.fields.items()],
-        _field(hold.piece), "".join(hold.piece.chars), owned, [_item(item) for item in hold.waiting.items], down, hold.modifiers,
-        hold.loose, hold.now_ms, hold.shortcuts,
+        _field(hold.piece), "".join(hold.piece.chars), owned, [_item(item) for item in hold.waiting.items], down,
+        hold.modifiers, hold.loose, hold.now_ms, hold.shortcuts,
         [_slots(hold.waiting.reducer.down), _slots(hold.waiting.reducer.click), _slots(hold.waiting.reducer.scroll)],
     ]  # fmt: skip
     return json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogatepass")

@@ -47,7 +47,7 @@ class Token:
 
 
 _RUN = re.compile(r"\S+")
-_TRIM = re.compile(r"^([^\w$£€¥@+#]*)(.*?)([^\w]*)$", re.S)
+_STARTS = frozenset("_$£€¥@+#")
 _LETTERS = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]{1,2})?$")  # noqa: RUF001
 _PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_]+")
 _CUT = re.compile(r"[^\s(){}\[\]<>,;\"'`|=:/\\“”‘’…]+")  # noqa: RUF001
@@ -68,7 +68,7 @@ _EXEMPT = re.compile(
     | 20[1-3]\d(?:-[01]\d(?:-[0-3]\d(?:T[\d:.]{{4,12}}Z?)?)?)? | 20[1-3]\d/[01]?\d/[0-3]?\d  # dates of our time
     | [01]?\d/[0-3]?\d | Q[1-4]
     | \d{{1,2}}[-x]\d{{1,2}} | \d{{1,4}}x\d{{1,4}}                                            # ranges, screens
-    | 127\.0\.0\.1 | 0\.0\.0\.0 | 0x[0-9a-f]{{1,4}}
+    | 127\.0\.0\.1 | 0\.0\.0\.0 | 0x[0-9a-f]{{1,4}} | \d{{2,5}}:\d{{2,5}}                         # and two ports
     | 16384|32768|65535|65536|10000|100000
     """
 )
@@ -92,7 +92,7 @@ def _analyse(raw: str, start: int, vocabulary: Vocabulary, out: list[Token]) -> 
     core, offset = _trimmed(raw)
     if not core:
         return
-    what = _what(core, vocabulary)
+    what = What.EXEMPT if raw == f"-{core}" and _is_option(core, vocabulary) else _what(core, vocabulary)
     if what is not None:
         out.append(Token(start + offset, start + offset + len(core), what, core.lower()))
         return
@@ -103,9 +103,19 @@ def _analyse(raw: str, start: int, vocabulary: Vocabulary, out: list[Token]) -> 
             out.append(Token(at, at + len(piece), _what(piece, vocabulary) or What.IDENTIFIER, piece.lower()))
 
 
+def _is_option(core: str, vocabulary: Vocabulary) -> bool:
+    """The letters of a short option: "-la"."""
+    return len(core) <= 3 and core.isascii() and core.isalpha() and core.islower() and core not in vocabulary.names
+
+
 def _trimmed(raw: str) -> tuple[str, int]:
-    match = _TRIM.match(raw)
-    return (match.group(2), match.start(2)) if match else (raw, 0)
+    """`raw` without the punctuation around it, and where that starts. By hand: an expression for it takes quadratic time."""
+    start, end = 0, len(raw)
+    while start < end and not (raw[start].isalnum() or raw[start] in _STARTS):
+        start += 1
+    while end > start and not (raw[end - 1].isalnum() or raw[end - 1] == "_"):
+        end -= 1
+    return raw[start:end], start
 
 
 def _what(core: str, vocabulary: Vocabulary) -> What | None:

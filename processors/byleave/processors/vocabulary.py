@@ -26,6 +26,8 @@ FLOOR = 600_000
 USED_LIKE_A_WORD_MIN = 2.0
 SURNAME_RANK_MAX = 8_000
 """Surnames rarer than this are not taken out of the words: nearly every word is somebody's name."""
+RARE = 1_500_000
+"""A word this rare that is anybody's family name counts as a name."""
 GRAMMAR = load_words("grammar")
 _DETERMINERS = frozenset(
     ("the", "a", "an", "to", "your", "this", "these", "be", "more", "not", "no", "is", "are", "their", "all", "our", "with")
@@ -64,10 +66,11 @@ def load_vocabulary() -> Vocabulary:
     counts, wordlike = _frequencies()
     given, ranks = _names()
     surnames = {name for name, rank in ranks.items() if rank <= SURNAME_RANK_MAX}
-    names = given | surnames
     additions, removals, medical = load_words("additions"), load_words("removals"), load_words("medical")
+    names = (given | surnames) - additions
     words = {word for word, count in counts.items() if count >= FLOOR and len(word) > 2}
-    words -= {word for word in words & names if wordlike[word] < USED_LIKE_A_WORD_MIN}
+    rare = {word for word in words if counts[word] < RARE and word in ranks}
+    words -= {word for word in words & names | rare if wordlike[word] < USED_LIKE_A_WORD_MIN}
     words -= {word for word in words if _MEDICAL_ENDINGS.match(word) and word not in _NOT_MEDICAL and len(word) > 6}
     words -= _plurals(medical | removals)
     words = (words | additions | load_words("short") | GRAMMAR) - medical - removals

@@ -10,8 +10,8 @@ from byleave.processors.keyboard import NAMED
 from byleave.processors.reassemble import POINTER, TEXT, TYPED, Item, Outcome
 from byleave.processors.reduce import Reducer, Rows, rounded
 
-QUEUE_MAX = 4_096
-"""More than this many events waiting end the stretch that they wait for."""
+QUEUE_MAX = 3_500
+"""More events than this end the stretch that they wait for. Their rows fit one record (`codec.ITEMS_MAX`)."""
 
 
 @dataclass(slots=True)
