@@ -79,6 +79,7 @@ class Counts:
     thinned: int = 0
     discarded: int = 0
     sealed: int = 0
+    uncertain: int = 0
     sessions: int = 0
     workers_lost: int = 0
 
@@ -181,7 +182,7 @@ class Agent:
             "captured": c.captured + (batcher.seq_next if batcher else 0), "gaps": c.gaps + (batcher.gaps if batcher else 0),
             "batches": self._outbox.delivered_batches, "delivered_events": self._outbox.delivered_events,
             "gate_closed": c.gate_closed, "out_of_scope": c.out_of_scope + (s.scope.dropped if s else 0),
-            "thinned": c.thinned + (s.thinner.thinned if s else 0), "discarded": c.discarded, "sealed": c.sealed,
+            "thinned": c.thinned + (s.thinner.thinned if s else 0), "discarded": c.discarded, "sealed": c.sealed, "uncertain": c.uncertain,
             "sessions": c.sessions, "workers_lost": c.workers_lost, "waiting": self._spool.waiting, "torn": self._spool.torn,
             "expired": self._spool.expired, "capturing": self.capturing, "answer": self._answer.value,
             "halted": self._answer in (Answer.HALTED, Answer.HALTED_HERE), "halt": self.halt,
@@ -317,7 +318,7 @@ class Agent:
         if session is not None:
             self._end(session, Boundary.HALT)
             reaped_ms = self._clock()
-        self._outbox.throw_away()
+        self.counts.uncertain += self._outbox.throw_away()
         self._permit = self._granted = self._asked = None
         if not self._reaped:
             return

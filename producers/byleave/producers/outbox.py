@@ -59,14 +59,20 @@ class Outbox:
             self._wait_until_ms = boot_ms + self._retry_ms
             self._retry_ms = min(RETRY_MS_MAX, self._retry_ms * 2)
 
-    def throw_away(self) -> None:
-        """Purges the client and forgets it: nothing of what it held is sent any more."""
+    def throw_away(self) -> int:
+        """Purges the client and forgets it: nothing of what it held is sent any more.
+
+        Returns how many events had been handed to it without an answer: the broker may have them or not.
+        """
         publisher, self._publisher = self._publisher, None
         if publisher is not None:
             publisher.purge()  # hands out the answers that were here already: what the broker has is no longer ours to drop
             publisher.close()
+        waiting = (self._spool.entry(place) for place in range(self._in_flight))
+        unanswered = sum(entry.events for entry in waiting if entry is not None)
         self._generation += 1
         self._in_flight, self._failed = 0, False
+        return unanswered
 
     def _send(self, publisher: Publisher) -> None:
         while self._in_flight < IN_FLIGHT_MAX and not self._failed:

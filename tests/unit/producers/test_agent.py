@@ -180,7 +180,10 @@ def test_a_halt_kills_first_sends_nothing_and_signs_what_became_of_the_spool(wor
     left = list((world.folder / "spool").rglob("*.raw"))
     assert bool(left) is (buffer == "seal")
     assert b.spool.waiting == 0
-    assert b.agent.report()["halt"]["halt_id"] == halt_id
+    report = b.agent.report()
+    assert report["halt"]["halt_id"] == halt_id
+    assert report["captured"] == report["delivered_events"] + report["discarded"] + report["sealed"]
+    assert 0 < report["uncertain"] <= report["discarded"] + report["sealed"]  # the broker was down: nobody knows
 
 
 def test_a_halt_for_somebody_else_stops_nothing(world, bench) -> None:
