@@ -182,9 +182,9 @@ class Agent:
             "captured": c.captured + (batcher.seq_next if batcher else 0), "gaps": c.gaps + (batcher.gaps if batcher else 0),
             "batches": self._outbox.delivered_batches, "delivered_events": self._outbox.delivered_events,
             "gate_closed": c.gate_closed, "out_of_scope": c.out_of_scope + (s.scope.dropped if s else 0),
-            "thinned": c.thinned + (s.thinner.thinned if s else 0), "discarded": c.discarded, "sealed": c.sealed, "uncertain": c.uncertain,
-            "sessions": c.sessions, "workers_lost": c.workers_lost, "waiting": self._spool.waiting, "torn": self._spool.torn,
-            "expired": self._spool.expired, "capturing": self.capturing, "answer": self._answer.value,
+            "thinned": c.thinned + (s.thinner.thinned if s else 0), "sessions": c.sessions, "workers_lost": c.workers_lost,
+            "discarded": c.discarded, "sealed": c.sealed, "uncertain": c.uncertain, "waiting": self._spool.waiting,
+            "torn": self._spool.torn, "expired": self._spool.expired, "capturing": self.capturing, "answer": self._answer.value,
             "halted": self._answer in (Answer.HALTED, Answer.HALTED_HERE), "halt": self.halt,
         }  # fmt: skip
 
