@@ -46,7 +46,8 @@ class Plan:
     slot: str
     commit_s: float = 0.2
     protocol: str = "consumer"
-    """Group protocol: `consumer` (KIP-848; the session is the broker's setting) or `classic` for brokers before 4.0."""
+    """Group protocol: `consumer` (KIP-848; the session is the broker's setting), or `classic` with static members for brokers
+    before 4.0 and where one instance must be back within a second or two. Never static members with `consumer`."""
 
     def group_options(self) -> dict[str, str | int | bool]:
         options = consumer_options(self.connection, self.site + GROUP) | {
@@ -54,7 +55,11 @@ class Plan:
             "max.poll.interval.ms": 120_000,  # outlasts a restore
         }
         if self.protocol == "classic":
-            options |= {"partition.assignment.strategy": "cooperative-sticky", "session.timeout.ms": 6_000}
+            options |= {
+                "partition.assignment.strategy": "cooperative-sticky",
+                "session.timeout.ms": 6_000,
+                "group.instance.id": f"{self.site}redactor-{self.slot}",
+            }
         return options
 
     def producer_options(self) -> dict[str, str | int | bool]:
@@ -94,9 +99,10 @@ class Membership:
 
     def read(self) -> None:
         """Takes what is there; rebalances happen in here."""
-        for message in self._consumer.consume(READ_MAX, READ_S):
+        messages = self._consumer.consume(READ_MAX, READ_S)
+        self._check()  # first: what failed in a rebalance is the cause of whatever else arrives now
+        for message in messages:
             self._take(message)
-        self._check()
 
     def wake(self) -> None:
         """Control documents came: whatever waits is looked at again."""
@@ -172,7 +178,7 @@ class Membership:
         error = message.error()
         if error is None:
             partition = self._partitions.get(message.partition() or 0)
-            if partition is not None and self._broken is None:  # else fetched before the revoke (rule 10)
+            if partition is not None:  # else fetched before the revoke (rule 10)
                 partition.accept(received(message), self._knowledge)
         elif error.code() == KafkaError._AUTO_OFFSET_RESET:
             raise Broken("records behind the committed offset are gone: retention passed the redactor by", reason="input-lost")
