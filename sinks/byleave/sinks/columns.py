@@ -91,15 +91,17 @@ def _events(body: Record) -> dict[str, pa.Array]:
     def column(name: str, kind: pa.DataType) -> pa.Array:
         return pa.Array.from_buffers(kind, count, [None, pa.py_buffer(body[name])])
 
+    # call_function: the named functions of pyarrow.compute look for optional modules at every call
     kind, arg = column("kind", pa.uint8()), column("arg", pa.uint8())
-    scroll, zero = pc.equal(kind, int(Kind.SCROLL)), pa.scalar(0, pa.int8())
-    button = pc.if_else(scroll, zero, column("arg", pa.int8()))
+    scroll, zero = pc.call_function("equal", [kind, pa.scalar(int(Kind.SCROLL), pa.uint8())]), pa.scalar(0, pa.int8())
+    button = pc.call_function("if_else", [scroll, zero, column("arg", pa.int8())])
+    dx, dy = (pc.call_function("if_else", [scroll, steps.take(arg), zero]) for steps in (_DX, _DY))
     screen = {name: pa.repeat(pa.scalar(body[name], pa.int32()), count) for name in ("screen_width", "screen_height")}
     return {
-        "at_ms": pc.add(column("at", pa.uint32()).cast(pa.int64()), body["base_ms"]),
+        "at_ms": pc.call_function("add", [column("at", pa.uint32()).cast(pa.int64()), pa.scalar(body["base_ms"], pa.int64())]),
         "kind": _KINDS.take(kind), "app": pa.array(body["apps"], pa.string()).take(column("app", pa.uint8())),
         "x": column("x", pa.int16()), "y": column("y", pa.int16()), **screen, "button": button,
-        "dx": pc.if_else(scroll, _DX.take(arg), zero), "dy": pc.if_else(scroll, _DY.take(arg), zero),
+        "dx": dx, "dy": dy,
         "key_class": _CLASSES.take(column("key_class", pa.uint8())),
     }  # fmt: skip
 

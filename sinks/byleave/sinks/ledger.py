@@ -82,7 +82,10 @@ class Ledger:
         return index
 
     def close(self) -> None:
-        os.close(self._file)
+        """May be called twice: a number closed twice may by then be another file's."""
+        if self._file >= 0:
+            os.close(self._file)
+        self._file = -1
 
 
 def verify(folder: Path, remembered: Head | None = None) -> Iterator[Line]:
