@@ -78,6 +78,11 @@ _CUE = re.compile(
 )
 
 
+_SPELLED = re.compile(
+    r"(?i)\bdot\b|[(\[]at|\b(?:zero|oh|one|two|three|four|five|six|seven|eight|nine)[ ,-]{1,2}(?:zero|oh|one|two|three|four)"
+)
+
+
 def _features(text: str) -> set[str]:
     has = set()
     if _DIGIT.search(text):
@@ -90,6 +95,8 @@ def _features(text: str) -> set[str]:
         has.add("long")
     if _CUE.search(text):
         has.add("cue")
+    if _SPELLED.search(text):
+        has.add("spelled")
     return has
 
 

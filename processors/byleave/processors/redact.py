@@ -9,11 +9,13 @@ Steps     tokens, each by itself -> edges -> numbers in groups -> patterns and c
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
 from byleave.processors.lexicon import load_words
+from byleave.processors.reassemble import UNKNOWN_CHAR
 from byleave.processors.rules import Rules
 from byleave.processors.tokens import Token, What, tokens_of
 from byleave.processors.vocabulary import GRAMMAR, Vocabulary
@@ -42,14 +44,19 @@ _HASH_CUE = re.compile(
 )
 _CLOSE = re.compile(r"[ .,'/_\-]{0,3}|\s{0,2},?\s{0,2}")
 """What may stand between two neighbours."""
-_NUMERIC_GAP = re.compile(r"[ .\-/()]{1,3}")
+_JOINED = re.compile(r"\s{0,2},?\s{0,2}|[^\w\n]{0,4}")
+"""What may stand between two parts of one thing."""
+_GROUP_GAP = re.compile(r"[ .\-/()]{1,3}")
 _SENTENCE = frozenset('.!?:\n>|"“(=[{;')
 _TITLES = frozenset(("mr", "mrs", "ms", "dr", "prof"))
 _GREETINGS = _TITLES | {"hi", "hey", "hello", "dear", "thanks", "thx", "cc", "named"}
-_MEDICAL_CUES = frozenset(("dx", "rx", "treated", "suffering", "suffers"))
+_MEDICAL_CUES = frozenset(("dx", "rx", "diagnosis", "diagnosed", "treated", "suffering", "suffers", "symptoms"))
 _MEDICAL_TAILS = load_words("medical_tails")
+_INVISIBLE = frozenset(("Cf", "Cc", "Co", "Cn", "Cs"))
 GROUPED_DIGITS_MIN = 7
 """So many digits in a row of number tokens are one long number."""
+SPELLED_LETTERS_MIN = 3
+"""So many single letters in a row spell something."""
 
 
 def find_spans(context: str, text: str, rules: Rules, *, open_left: bool = False, open_right: bool = False) -> list[Span]:
@@ -58,7 +65,7 @@ def find_spans(context: str, text: str, rules: Rules, *, open_left: bool = False
     `context` is what stood before it, for cues and for tokens that go on across the seam. `open_left`, `open_right`: the text
     may go on there unseen; a token at such an edge stays only if it is a plain word of three letters or more.
     """
-    whole, base, vocabulary = context + text, len(context), rules.vocabulary
+    whole, base, vocabulary = _plain(context + text), len(context), rules.vocabulary
     tokens = tokens_of(whole, vocabulary)
     if not tokens:
         return []
@@ -80,6 +87,23 @@ def sanitized_text(text: str, spans: list[Span]) -> str:
         parts += [text[at : span.start], f"<{span.label}>"]
         at = span.end
     return "".join([*parts, text[at:]])
+
+
+def _plain(text: str) -> str:
+    """`text` with one plain character for each: blanks, digits and wide letters as in ASCII, invisible ones as unknown."""
+    return text if text.isascii() else "".join(map(_plain_char, text))
+
+
+def _plain_char(char: str) -> str:
+    if char < "\x80":
+        return char
+    if char.isspace():
+        return "\n" if char in "\x85\u2028\u2029" else " "
+    if char.isdecimal():
+        return str(unicodedata.decimal(char))
+    if "\uff01" <= char <= "\uff5e":
+        return chr(ord(char) - 0xFEE0)
+    return UNKNOWN_CHAR if unicodedata.category(char) in _INVISIBLE else char
 
 
 def safe_cut(text: str, spans: list[Span], limit: int) -> int:
@@ -106,12 +130,14 @@ def _doubt_edge(token: Token) -> None:
 
 
 def _groups(text: str, tokens: list[Token]) -> None:
-    """Long numbers that are written in groups."""
+    """Long numbers that are written in groups, and words that are spelled letter by letter."""
     group: list[Token] = []
     for token in tokens:
-        if token.what not in (What.SMALL, What.NUMBER) or not token.lower[-1].isdigit():
+        digits = token.what in (What.SMALL, What.NUMBER) and token.lower[-1].isdigit()
+        if not digits and token.what is not What.LETTER:
             continue
-        if group and not _NUMERIC_GAP.fullmatch(text, group[-1].end, token.start):
+        same = bool(group) and digits == group[-1].lower[-1].isdigit()
+        if not same or not _GROUP_GAP.fullmatch(text, group[-1].end, token.start):
             _end_group(group)
             group = []
         group.append(token)
@@ -119,9 +145,11 @@ def _groups(text: str, tokens: list[Token]) -> None:
 
 
 def _end_group(group: list[Token]) -> None:
-    if len(group) > 1 and sum(char.isdigit() for token in group for char in token.lower) >= GROUPED_DIGITS_MIN:
+    size = sum(char.isdigit() for token in group for char in token.lower)
+    long = len(group) > 1 and size >= GROUPED_DIGITS_MIN
+    if long or (size == 0 and len(group) >= SPELLED_LETTERS_MIN):
         for token in group:
-            token.label = token.label or "NUMBER"
+            token.label = token.label or ("NUMBER" if long else "WORD")
 
 
 def _patterns(text: str, tokens: list[Token], rules: Rules) -> None:
@@ -146,7 +174,8 @@ def _places(text: str, tokens: list[Token], vocabulary: Vocabulary) -> None:
             if _is_name(text, before, token, after):
                 token.label = "NAME"
         elif what is What.UNKNOWN:
-            if token.label == "WORD" and (text[token.start].isupper() or token.lower in vocabulary.names):
+            known = token.lower.removesuffix("'s") in vocabulary.names
+            if token.label == "WORD" and (known or text[token.start].isupper()):
                 token.label = "NAME"
         elif token.lower in _MEDICAL_CUES:
             for value in tokens[place + 1 : place + 4]:
@@ -207,7 +236,7 @@ def _spans(text: str, tokens: list[Token], base: int) -> list[Span]:
         if not token.label or token.end <= base:
             continue
         start, label = max(token.start - base, 0), token.label
-        if out and _CLOSE.fullmatch(text, base + out[-1].end, base + start):
+        if out and (_JOINED if label == out[-1].label else _CLOSE).fullmatch(text, base + out[-1].end, base + start):
             last = out.pop()
             start, label = last.start, max(last.label, label, key=_RANK.__getitem__)
         out.append(Span(start, token.end - base, label))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 
+from byleave.core.errors import Misconfigured
 from byleave.processors import patterns
 from byleave.processors.policy import Policy, load_policy
 from byleave.processors.vocabulary import Vocabulary, load_vocabulary
@@ -26,6 +27,11 @@ class Rules:
 def load_rules(policy_text: str | None = None) -> Rules:
     """The rules that are shipped, with another level policy if `policy_text` is given. Raises Misconfigured."""
     vocabulary, policy, shapes = load_vocabulary(), load_policy(policy_text), patterns.load_patterns()
+    strange = sorted(set(policy.topics) - set(vocabulary.topics))
+    if strange:
+        raise Misconfigured(
+            f"level policy: topic {strange[0]!r} has no word list; known are {', '.join(sorted(vocabulary.topics))}"
+        )
     parts = (RULES_VERSION, vocabulary.digest, shapes.digest, policy.text)
     digest = hashlib.sha256("\0".join(hashlib.sha256(part.encode()).hexdigest() for part in parts).encode()).hexdigest()
     return Rules(vocabulary, shapes, policy, digest)

@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass, field
 from enum import IntEnum
 
+from byleave.processors.reassemble import UNKNOWN_CHAR
 from byleave.processors.vocabulary import GRAMMAR, Vocabulary
 
 
@@ -47,7 +48,7 @@ class Token:
 
 
 _RUN = re.compile(r"\S+")
-_STARTS = frozenset("_$£€¥@+#")
+_STARTS = frozenset("_$£€¥@+#" + UNKNOWN_CHAR)
 _LETTERS = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]{1,2})?$")  # noqa: RUF001
 _PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_]+")
 _CUT = re.compile(r"[^\s(){}\[\]<>,;\"'`|=:/\\“”‘’…]+")  # noqa: RUF001
@@ -56,6 +57,8 @@ _DIGITS = re.compile(r"[\d.,/:\-]+")
 _LISTED = re.compile(r"\d{1,4}(?:[.]\d{1,2})?(?:,\d{1,4}(?:[.]\d{1,2})?)+,?")
 _THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+(?:[.]\d{1,2})?")
 _SHORT_MIX = re.compile(r"[A-Za-z]{1,2}\d{1,2}[a-z]?|\d{1,2}[A-Za-z]")
+_ENDS = frozenset("_" + UNKNOWN_CHAR)
+_VERSIONED = re.compile(r"[a-z]{2,12}-?\d{1,2}(?:\.\d{1,3}){0,2}")
 _SMALL = re.compile(r"\d{1,4}")
 _UNITS = (
     "ms|us|ns|s|secs?|mins?|m|h|hrs?|d|w|[kmgt]i?b|px|em|rem|vh|vw|x|st|nd|rd|th|mm|cm|km|[kmg]?hz|fps|rps|qps|bits?|pt|%|k"
@@ -113,7 +116,7 @@ def _trimmed(raw: str) -> tuple[str, int]:
     start, end = 0, len(raw)
     while start < end and not (raw[start].isalnum() or raw[start] in _STARTS):
         start += 1
-    while end > start and not (raw[end - 1].isalnum() or raw[end - 1] == "_"):
+    while end > start and not (raw[end - 1].isalnum() or raw[end - 1] in _ENDS):
         end -= 1
     return raw[start:end], start
 
@@ -124,7 +127,7 @@ def _what(core: str, vocabulary: Vocabulary) -> What | None:
         return _word(core, vocabulary)
     if core[0] in "#+$" and len(core) > 1 and not (core[0] == "$" and core[1].isdigit()):
         return _what(core[1:], vocabulary)
-    if "@" in core or core[0] in "$£€¥":
+    if "@" in core or core[0] in "$£€¥" or UNKNOWN_CHAR in core:
         return What.IDENTIFIER
     if core.lower() in vocabulary.words:
         return What.CODE
@@ -176,9 +179,15 @@ def _compound(core: str, vocabulary: Vocabulary) -> What:
         return What.NUMBER if digits else What.SYMBOL
     if any(vocabulary.is_medical(part) for part in letters):
         return What.MEDICAL
-    strange = not core.isascii() or _MIXED.search(core) or sum(len(part) == 1 for part in letters) > 2
-    if strange or len(digits) > 1 or any(len(part) > 3 for part in digits):
-        return What.IDENTIFIER
-    if any(len(part) > 1 and (part not in vocabulary.words or part in vocabulary.given) for part in letters):
-        return What.IDENTIFIER
-    return What.SMALL if digits else What.CODE
+    if _VERSIONED.fullmatch(core) and letters[0] in vocabulary.words:
+        return What.CODE
+    return What.IDENTIFIER if _is_strange(core, digits, letters, vocabulary) else What.SMALL if digits else What.CODE
+
+
+def _is_strange(core: str, digits: list[str], letters: list[str], vocabulary: Vocabulary) -> bool:
+    """Whether a joined run is more than words of the vocabulary with a short number."""
+    if not core.isascii() or _MIXED.search(core) or sum(len(part) == 1 for part in letters) > 2:
+        return True
+    if len(digits) > 1 or any(len(part) > 3 for part in digits):
+        return True
+    return any(len(part) > 1 and (part not in vocabulary.words or part in vocabulary.given) for part in letters)

@@ -74,7 +74,7 @@ def load_vocabulary() -> Vocabulary:
     words -= {word for word in words if _MEDICAL_ENDINGS.match(word) and word not in _NOT_MEDICAL and len(word) > 6}
     words -= _plurals(medical | removals)
     words = (words | additions | load_words("short") | GRAMMAR) - medical - removals
-    topics = {"people": load_words("topic_people")}
+    topics = {"people": load_words("topic_people"), "private": load_words("topic_private") | removals}
     lists = (words, given, surnames, medical, load_words("medical_tails"), *topics.values())
     digest = hashlib.sha256("\n\n".join("\n".join(sorted(part)) for part in lists).encode()).hexdigest()
     return Vocabulary(frozenset(words), frozenset(given), frozenset(surnames), frozenset(names), medical, topics, digest)

@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from byleave.core.levels import Level
+from byleave.processors.classify import record_level
 from byleave.processors.patterns import iban, luhn
 from byleave.processors.redact import LABELS, find_spans, redactor, safe_cut, sanitized_text
 from byleave.processors.session import Rules
@@ -66,6 +68,42 @@ def test_harmless_work_text_passes_untouched(rules: Rules, text: str) -> None:
 @pytest.mark.parametrize(("text", "expected"), SENSITIVE)
 def test_sensitive_text_becomes_one_typed_placeholder(rules: Rules, text: str, expected: str) -> None:
     assert sanitized_text(text, find_spans("", text, rules)) == expected
+
+
+ADVERSARIAL = [
+    ("my card is 4 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1", "my card is <CREDIT_CARD>"),
+    ("4111\u00a01111\u00a01111\u00a01111", "<CREDIT_CARD>"),
+    ("ssn 219 - 09 - 9999", "ssn <US_SSN>"),
+    ("ssn two one nine oh nine nine nine nine nine", "ssn <NUMBER>"),
+    ("a n n at example dot com", "<EMAIL>"),
+    ("write to ann (at) example.com", "write to <EMAIL>"),
+    ("hun\u200bter", "<WORD>"),
+    ("\u200bhello", "<WORD>"),
+    ("m\u0430rk said", "<WORD> said"),
+    ("\uff14\uff11\uff11\uff11 \uff11\uff11\uff11\uff11 \uff11\uff11\uff11\uff11 \uff11\uff11\uff11\uff11", "<CREDIT_CARD>"),
+    ("k o w a l s k i", "<WORD>"),
+    ("a\ufffdb", "<WORD>"),
+    ("the password is correct horse battery", "the password is <PASSWORD>"),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), ADVERSARIAL)
+def test_disguises_do_not_help(rules: Rules, text: str, expected: str) -> None:
+    assert sanitized_text(text, find_spans("", text, rules)) == expected
+
+
+LOOK_ALIKES = """std::vector<int> v; the flag is disabled, bypass the cache
+process terminated with code 137
+runs on python3.11 and ubuntu22.04
+look at example.com for more
+one two three, go
+see PR #4312 and box 17""".splitlines()
+
+
+@pytest.mark.parametrize("text", LOOK_ALIKES)
+def test_look_alikes_pass_and_stay_at_their_level(rules: Rules, text: str) -> None:
+    assert find_spans("", text, rules) == []
+    assert record_level(Level.INTERNAL, text, [], rules.policy, rules.vocabulary.topics) == Level.INTERNAL
 
 
 def test_a_command_that_asks_for_a_password_makes_the_next_line_one(rules: Rules) -> None:
