@@ -112,10 +112,14 @@ class LocalLake:
         path = self._path(table, level, file)
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         sealing = pe.create_encryption_properties(key, aad_prefix=_aad_prefix(table, level, file), store_aad_prefix=False)
-        pq.write_table(rows, path, compression="zstd", encryption_properties=sealing)
-        path.chmod(0o600)
-        _sync(path)
-        return path.stat().st_size
+        try:
+            pq.write_table(rows, path, compression="zstd", encryption_properties=sealing)
+            path.chmod(0o600)
+            _sync(path)
+            return path.stat().st_size
+        except OSError:
+            path.unlink(missing_ok=True)
+            raise Transient("the lake cannot be written; is its disk full?", reason="lake-disk") from None
 
     def commit(
         self, parent: Snapshot, added: Sequence[DataFile], spans: Spans, streams: Streams, at_ms: int, record: RecordCommit
@@ -134,14 +138,14 @@ class LocalLake:
         for folder in {self._path(f.table, f.level, f.file).parent for f in added}:
             _sync(folder)
         draft = self._snapshots / f".{digest[:16]}.{os.getpid()}"
-        replace_file(draft, body)
         try:
+            replace_file(draft, body)
             os.link(draft, path)  # fails if the name is taken: compare-and-swap on the version, content whole from the start
-        except FileExistsError:
+            _sync(self._snapshots)
+        except OSError:  # the name is taken, or the outcome is not known: both are settled by loading what is there
             raise _conflict(fresh.version) from None
         finally:
             draft.unlink(missing_ok=True)
-        _sync(self._snapshots)
         return _load(path)
 
     def read(self, file: DataFile, key: bytes, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
@@ -219,7 +223,7 @@ def _continued(committed: Mapping[str, int], spans: Spans) -> dict[str, int]:
 
 
 def _conflict(version: int) -> Transient:
-    return Transient(f"snapshot {version} was made by another writer: load it and build anew", reason="conflict")
+    return Transient(f"snapshot {version} was made by another writer, or not at all: load and build anew", reason="conflict")
 
 
 def _dump(snapshot: Snapshot) -> bytes:

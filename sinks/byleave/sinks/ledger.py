@@ -57,9 +57,10 @@ class Ledger:
         self.head = Head(0, GENESIS)
         for line in verify(folder, remembered):
             self.head = Head(line.index + 1, line.hash)
-        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+        os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
+        self._file = self._path.open("r+b", buffering=0)
         self._bytes = whole
-        os.ftruncate(self._file, whole)  # a torn last line was never answered for
+        self._file.truncate(whole)  # a torn last line was never answered for
         replace_file(self._head_path, f"{self.head}\n".encode())
 
     def append(self, entry: dict[str, Any], at_ms: int) -> int:
@@ -71,10 +72,11 @@ class Ledger:
         if len(text) > LINE_BYTES_MAX:
             raise Broken(f"a ledger entry of {len(text)} bytes, at most {LINE_BYTES_MAX}", reason="ledger")
         try:
-            os.ftruncate(self._file, self._bytes)  # drops what an earlier failed write may have left
-            if os.pwrite(self._file, text, self._bytes) != len(text):
+            self._file.truncate(self._bytes)  # drops what an earlier failed write may have left
+            self._file.seek(self._bytes)
+            if self._file.write(text) != len(text):
                 raise OSError
-            os.fsync(self._file)
+            os.fsync(self._file.fileno())
             replace_file(self._head_path, f"{fresh}\n".encode())
         except OSError:
             raise Broken("the ledger cannot be written: nothing is released", reason="ledger") from None
@@ -82,10 +84,7 @@ class Ledger:
         return index
 
     def close(self) -> None:
-        """May be called twice: a number closed twice may by then be another file's."""
-        if self._file >= 0:
-            os.close(self._file)
-        self._file = -1
+        self._file.close()
 
 
 def verify(folder: Path, remembered: Head | None = None) -> Iterator[Line]:

@@ -151,7 +151,7 @@ def test_with_an_unwritable_ledger_no_key_leaves(running: Running, monkeypatch: 
     def full(*_: object) -> int:
         raise OSError(28, "no space left")
 
-    monkeypatch.setattr("os.pwrite", full)
+    monkeypatch.setattr("os.fsync", full)
     for ask in (
         lambda: running.client("ml").release(asked),
         lambda: running.client("redactor").data_key("person-z/2026-11-24/2"),

@@ -87,8 +87,11 @@ def test_a_torn_last_line_was_never_answered_for_and_is_dropped(folder: Path) ->
 
 
 def test_after_a_failed_write_the_ledger_goes_on_whole(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ledger, real = Ledger(folder), os.pwrite
-    monkeypatch.setattr(os, "pwrite", lambda handle, text, place: real(handle, text[:10], place))  # a disk that fills up
+    def full(_: int) -> None:
+        raise OSError(28, "no space left")
+
+    ledger = Ledger(folder)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(Broken, match="nothing is released"):
         ledger.append({"what": "read"}, at_ms=6)
     monkeypatch.undo()

@@ -308,3 +308,51 @@ def test_a_header_type_is_what_the_refusal_gets(site: LakeSite, keyring: Keyring
     assert seen[1] is not None
     assert seen[1].endpoint == "ep-a"
     assert site.now_ms < FAR_MS
+
+
+def test_a_full_disk_leaves_the_last_snapshot_whole_and_the_next_attempt_enters(
+    site: LakeSite, keyring: Keyring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of = stream(ACTIONS)
+    data_key = key(keyring, site, of, 2)
+    sink, _ = site.sink(keyring)
+    for offset in range(2):
+        sink.offer(site.received(of, site.value(of, 3, data_key, seed=offset), offset))
+        sink.decide()
+        if offset == 0:
+            sink.commit(site.now_ms)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "no space left")
+
+    monkeypatch.setattr(pq, "write_table", full)
+    with pytest.raises(Transient, match="disk"):
+        sink.commit(site.now_ms)
+    monkeypatch.undo()
+    assert site.lake.head().version == 1
+    sink.commit(site.now_ms)
+    assert site.found(keyring, "actions") == site.expected["actions"]
+
+
+def test_a_commit_whose_outcome_is_unknown_is_settled_by_loading(
+    site: LakeSite, keyring: Keyring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of = stream(ACTIONS)
+    value = site.value(of, 3, key(keyring, site, of, 2), seed=0)
+    sink, _ = site.sink(keyring)
+    sink.offer(site.received(of, value, 0))
+    sink.decide()
+    real = os.link
+
+    def linked_but_unsure(*places: object) -> None:
+        real(*places)  # type: ignore[arg-type]
+        raise OSError(5, "input/output error")
+
+    monkeypatch.setattr(os, "link", linked_but_unsure)
+    with pytest.raises(Transient) as unsure:
+        sink.commit(site.now_ms)
+    monkeypatch.undo()
+    assert unsure.value.reason == "conflict"
+    again, _ = site.sink(keyring)
+    assert again.head.offsets == {f"byleave.{ACTIONS}/0": 1}
+    assert site.found(keyring, "actions") == site.expected["actions"]
