@@ -48,12 +48,15 @@ class Publisher(Protocol):
     """Writes records; idempotent, in order per partition."""
 
     def publish(self, topic: str, key: bytes, value: bytes | None, delivered: Delivered | None = None) -> None:
-        """Queues one record. Raises Transient when the queue is full, Refused when the broker denies the topic."""
+        """Queues one record. Raises Transient when the queue is full, Refused when the broker denies the topic.
+
+        `delivered` is told once whether the broker has it; never, if it was on the wire when `purge` gave up waiting.
+        """
 
     def flush(self, timeout_s: float) -> bool:
         """Whether everything queued was acknowledged in time."""
 
     def purge(self) -> None:
-        """Forgets what is queued or in flight: on a halt nothing more is sent (never flush then)."""
+        """Forgets what is queued: on a halt nothing more is sent, never flush then. Waits briefly for answers on the wire."""
 
     def close(self) -> None: ...

@@ -18,6 +18,8 @@ Answer = TypeVar("Answer")
 READ_MAX = 500
 QUEUE_MESSAGES_MAX = 10_000
 REQUEST_S_MAX = 10.0
+PURGE_S_MAX = 0.3
+"""How long a purge waits to learn whether the broker took what was on the wire."""
 
 _DENIED = {
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
@@ -143,7 +145,7 @@ class KafkaPublisher:
 
     def publish(self, topic: str, key: bytes, value: bytes | None, delivered: Delivered | None = None) -> None:
         def answered(error: KafkaError | None, _: Message) -> None:
-            if delivered is not None:
+            if delivered is not None and (error is None or error.code() != KafkaError._PURGE_INFLIGHT):
                 delivered(error is None)
 
         try:
@@ -158,6 +160,11 @@ class KafkaPublisher:
         return self._producer.flush(timeout_s) == 0
 
     def purge(self) -> None:
+        """What is queued goes at once. What is on the wire cannot be called back: its answers are awaited, nothing is flushed."""
+        self._producer.purge(in_queue=True, in_flight=False)
+        until = time.monotonic() + PURGE_S_MAX
+        while len(self._producer) and time.monotonic() < until:
+            self._producer.poll(0.01)
         self._producer.purge(in_queue=True, in_flight=True)
         self._producer.poll(0)
 

@@ -100,14 +100,14 @@ def _tell(console: Console, run: Rehearsal) -> None:
             f"[green]✓[/] halt: [bold]{facts.stopped} of {facts.endpoints} stopped[/], signed by each; workers reaped within "
             f"{slowest:.0f} ms of the order, {board['order_to_last_reaped_ms']} ms after the command"
         )
+    with console.status("counting every sequence number"):
+        run.settle()
     with console.status("offering a batch that was captured after the halt"):
         run.offer_late()
     console.print(
         f"[green]✓[/] late batch: {facts.late_offered} offers; the broker denied {facts.late_denied}, the fence refused the "
         f"{facts.late_refused} that the super user wrote past it; admitted: {facts.late_admitted}"
     )
-    with console.status("counting every sequence number"):
-        run.settle()
     with console.status("reading the lake back, with a purpose"):
         samples = run.read_back()
     _before_after(console, samples)

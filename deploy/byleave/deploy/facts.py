@@ -15,6 +15,7 @@ class Facts:
     captured: int = 0
     gaps: int = 0
     discarded: int = 0
+    uncertain: int = 0
     admitted: int = 0
     refused: int = 0
     dispositions: dict[str, int] = field(default_factory=dict)

@@ -173,7 +173,9 @@ class Rehearsal:
         facts.late_refused = sum(row["reason"] == "halted" for row in self._refusals()[before:])
         facts.late_admitted = facts.late_offered - facts.late_denied - facts.late_refused
         facts.require(facts.late_denied == 1, "P2: the broker took a late batch from an endpoint")
+        facts.refused = len(self._refusals())
         facts.require(facts.late_admitted == 0, "P2: a batch captured after the halt was admitted")
+        facts.require(self.redacted_so_far() == facts.admitted, "P2: something was admitted after the halt")
 
     def settle(self) -> None:
         """Waits until every delivered event is accounted for and the lake has caught up, then takes stock."""
@@ -181,7 +183,7 @@ class Rehearsal:
         await_true(self._in_the_lake, SETTLE_S_MAX, "the lake has every row that was written for it")
         facts, accounts = self.facts, self._accounts()
         reports = [self.report(name) for name in (DESK, REPLAY, CANARY)]
-        for name in ("captured", "gaps", "discarded"):
+        for name in ("captured", "gaps", "discarded", "uncertain"):
             setattr(facts, name, sum(int(report.get(name, 0)) for report in reports))
         for name in ("kept", "reviewed", "level4", "dropped", "withheld", "held"):
             facts.dispositions[name] = sum(int(row[name]) for row in accounts)
@@ -192,8 +194,8 @@ class Rehearsal:
         for row in accounts:
             for label, count in row["labels"].items():
                 facts.redactions[label] = facts.redactions.get(label, 0) + int(count)
-        facts.refused = len(self._refusals())
-        unaccounted = facts.captured - facts.gaps - facts.discarded - facts.admitted
+        refused_events = sum(int(row["refused"]) for row in accounts)
+        unaccounted = facts.captured - facts.gaps - facts.discarded - facts.admitted - refused_events
         balanced = facts.admitted == sum(facts.dispositions.values())
         facts.lost += abs(unaccounted)
         facts.require(unaccounted == 0, f"P8: {unaccounted} captured events are not accounted for")

@@ -27,7 +27,9 @@ class Outbox:
         self._publisher: Publisher | None = None
         self._generation = 0
         self._in_flight = 0
-        self._failed = False
+        self._unanswered: dict[int, int] = {}
+        self._sent = self._head = 0
+        self._failed = self._purging = False
         self._retry_ms = RETRY_MS_MIN
         self._wait_until_ms = 0
         self.delivered_batches = 0
@@ -66,12 +68,14 @@ class Outbox:
         """
         publisher, self._publisher = self._publisher, None
         if publisher is not None:
-            publisher.purge()  # hands out the answers that were here already: what the broker has is no longer ours to drop
+            self._purging = True
+            publisher.purge()  # answers that come meanwhile count: what the broker has is no longer ours to drop
             publisher.close()
-        waiting = (self._spool.entry(place) for place in range(self._in_flight))
-        unanswered = sum(entry.events for entry in waiting if entry is not None)
+        unanswered = sum(self._unanswered.values())
+        self._unanswered.clear()
         self._generation += 1
-        self._in_flight, self._failed = 0, False
+        self._in_flight, self._head = 0, self._sent
+        self._failed = self._purging = False
         return unanswered
 
     def _send(self, publisher: Publisher) -> None:
@@ -86,16 +90,22 @@ class Outbox:
                     return  # its turn comes when it is the oldest
                 self._spool.discard_torn()
                 continue
-            publisher.publish(self._topic, self._key, value, partial(self._answered, self._generation, entry.events))
+            number, self._sent = self._sent, self._sent + 1
+            self._unanswered[number] = entry.events
+            publisher.publish(self._topic, self._key, value, partial(self._answered, self._generation, number))
             self._in_flight += 1
 
-    def _answered(self, generation: int, events: int, ok: bool) -> None:
-        if generation != self._generation or self._failed:
-            return  # of a client thrown away, or behind a failure: it is sent again, and the redactor drops what it has
+    def _answered(self, generation: int, number: int, ok: bool) -> None:
+        if generation != self._generation:
+            return
+        events = self._unanswered.pop(number, 0)
+        if self._failed or number != self._head:
+            return  # behind a failure: it is sent again, and the redactor drops what it has
         if not ok:
-            self._failed = True
+            self._failed = not self._purging
             return
         self._spool.acknowledge()
+        self._head += 1
         self._in_flight -= 1
         self._retry_ms = RETRY_MS_MIN
         self.delivered_batches += 1
