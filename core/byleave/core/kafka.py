@@ -160,7 +160,7 @@ class KafkaPublisher:
         return self._producer.flush(timeout_s) == 0
 
     def purge(self) -> None:
-        """What is queued goes at once. What is on the wire cannot be called back: its answers are awaited, nothing is flushed."""
+        """What is queued goes at once. What is on the wire is gone already; its answers are awaited, nothing is flushed."""
         self._producer.purge(in_queue=True, in_flight=False)
         until = time.monotonic() + PURGE_S_MAX
         while len(self._producer) and time.monotonic() < until:
