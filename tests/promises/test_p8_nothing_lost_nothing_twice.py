@@ -6,7 +6,9 @@ an uninterrupted run of the same rules gives: a row too few is a loss, one too m
 
 from __future__ import annotations
 
+import os
 import random
+import signal
 import threading
 from collections import Counter
 from pathlib import Path
@@ -93,3 +95,21 @@ def test_a_redactor_killed_twenty_times_loses_nothing_and_repeats_nothing(kafka,
 def test_the_same_in_full(kafka, site: str, tmp_path: Path, protocol: str, kills: int, seconds: float) -> None:
     with Stage(kafka, site, tmp_path) as stage:
         killed_while_endpoints_publish(stage, kills=kills, batches=1_500, seconds=seconds, protocol=protocol, seed=2)
+
+
+@pytest.mark.prove
+@pytest.mark.timeout(200)
+def test_a_broker_that_freezes_for_longer_than_a_transaction_may_last_costs_nothing(kafka, site: str, tmp_path: Path) -> None:
+    with Stage(kafka, site, tmp_path) as stage:
+        fleet = Fleet(stage, seed=3, batches=200, seconds=15)
+        stage.redactor()
+        fleet.start()
+        stage.until("account.v1", lambda records: len(records) > 10)
+        os.kill(kafka.broker.pid, signal.SIGSTOP)
+        threading.Event().wait(16)
+        os.kill(kafka.broker.pid, signal.SIGCONT)
+        accounts = accounts_of(stage.all_ended(3, patience_s=90))
+        fleet.join()
+        wanted, _ = oracle(stage.site, stage.raw())
+        assert Counter(stage.rows()) == Counter(wanted)
+        assert all(balanced(account) and account["held"] == 0 for account in accounts.values())

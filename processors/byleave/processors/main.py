@@ -27,7 +27,7 @@ from byleave.core.kafka import KafkaTail
 from byleave.core.keyring import KeyringClient
 from byleave.core.keys import read_hpke_key, read_secret, read_signing_key
 from byleave.core.settings import Installation, load_installation
-from byleave.processors.membership import GROUP, Plan
+from byleave.processors.membership import GROUP, Membership, Plan
 from byleave.processors.partition import Tools
 from byleave.processors.session import load_rules
 from byleave.processors.state import StateSeal
@@ -81,7 +81,8 @@ def _run(installation: Installation, options: argparse.Namespace, stop: threadin
     watch = ControlWatch(tail, knowledge, installation.site)
     _catch_up(watch, stop)
     plan = Plan(connection, installation.site, options.slot, options.commit_ms / 1000, options.protocol)
-    worker = Worker(plan, tools, knowledge, watch, Clocks(time.monotonic, wall_ms), stop.wait)
+    clocks = Clocks(time.monotonic, wall_ms)
+    worker = Worker(lambda: Membership(plan, tools(), knowledge), watch, clocks, stop.wait, plan.commit_s)
     server = metrics.serve(
         installation.metrics_port,
         ready=lambda: worker.partitions > 0,

@@ -1,6 +1,6 @@
 """What the redactor remembers of an endpoint, and how that stands on `redactor.state.v1` (ruling 19, docs/adr/0004).
 
-    record   nonce (12 random bytes), AES-256-GCM of: format, offsets and times, last batch, dumped session state
+    record   nonce (12 random bytes), AES-256-GCM of zstd of: format, offsets and times, last batch, dumped session state
     bound to format version, site, partition and endpoint as associated data: a record moved elsewhere does not open
 
 Promises  everything that a decision depends on is in the record, together with the input offset up to which it was decided; no
@@ -13,6 +13,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass, field, replace
 
+import zstandard
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -25,6 +26,7 @@ from byleave.processors.session import EndpointState
 
 FORMAT = 1
 NONCE_BYTES = 12
+PLAIN_BYTES_MAX = 16 << 20
 
 _FIXED = struct.Struct(">Bqqqqqi")
 _SIZE = struct.Struct(">I")
@@ -61,13 +63,15 @@ class StateSeal:
     def seal(self, endpoint: str, partition: int, stream: Stream) -> bytes:
         """One record: random nonces allow 2^32 of them under one key (NIST SP 800-38D, 8.3)."""
         nonce = self._random(NONCE_BYTES)
-        return nonce + self._cipher.encrypt(nonce, dump(stream), self._associated(endpoint, partition))
+        packed = zstandard.ZstdCompressor(level=1).compress(dump(stream))
+        return nonce + self._cipher.encrypt(nonce, packed, self._associated(endpoint, partition))
 
     def open(self, endpoint: str, partition: int, sealed: bytes) -> Stream:
         """The reverse. Raises Broken."""
         try:
-            plain = self._cipher.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], self._associated(endpoint, partition))
-        except (InvalidTag, ValueError):
+            packed = self._cipher.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], self._associated(endpoint, partition))
+            plain = zstandard.ZstdDecompressor().decompress(packed, max_output_size=PLAIN_BYTES_MAX)
+        except (InvalidTag, ValueError, zstandard.ZstdError):
             raise Broken(f"a state record of partition {partition} does not open with this redactor's state key") from None
         return load(plain)
 

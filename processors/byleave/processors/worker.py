@@ -16,11 +16,9 @@ from typing import Protocol
 import structlog
 from prometheus_client import Counter
 
-from byleave.control.knowledge import Knowledge
 from byleave.core import metrics
 from byleave.core.errors import Broken, Transient
-from byleave.processors.membership import Membership, Plan
-from byleave.processors.partition import Tally, Tools
+from byleave.processors.partition import Partition, Tally
 
 SWEEP_S = 5.0
 WATCH_S = 1.0
@@ -29,13 +27,30 @@ FAILURES_MAX = 30
 FENCED_MAX = 3
 BACKOFF_S_MAX = 5.0
 HEALTHY_S = 30.0
-CLIENT_FATAL = "client-fatal"
+CLIENT_FATAL, KEYRING = "client-fatal", "keyring"
+ASK_AGAIN_S = 0.5
 
 
 class Watch(Protocol):
     """Where control documents come from: `control.watch.ControlWatch`."""
 
     def pump(self, timeout_s: float) -> Sequence[object]: ...
+
+
+class Member(Protocol):
+    """One life of the clients: `membership.Membership`. After an error of any method only `close` is called."""
+
+    @property
+    def partitions(self) -> Sequence[Partition]: ...
+    @property
+    def lagging(self) -> bool: ...
+    def read(self) -> None: ...
+    def wake(self) -> None: ...
+    def decide(self) -> None: ...
+    def sweep(self) -> None: ...
+    def commit(self) -> list[Tally] | None: ...
+    def committed_on_revoke(self) -> list[Tally]: ...
+    def close(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,19 +62,14 @@ class Clocks:
 
 
 class Worker:
-    """`stopped(seconds)` waits for at most so long and says whether to stop; `tools()` reads keys anew for each membership."""
+    """`join()` makes a membership; `stopped(seconds)` waits for at most so long and says whether to stop."""
 
     def __init__(
-        self,
-        plan: Plan,
-        tools: Callable[[], Tools],
-        knowledge: Knowledge,
-        watch: Watch,
-        clocks: Clocks,
-        stopped: Callable[[float], bool],
+        self, join: Callable[[], Member], watch: Watch, clocks: Clocks, stopped: Callable[[float], bool], commit_s: float
     ) -> None:
-        self._plan, self._tools, self._knowledge, self._watch = plan, tools, knowledge, watch
-        self._clocks, self._stopped = clocks, stopped
+        self._join, self._watch, self._clocks, self._stopped = join, watch, clocks, stopped
+        self._commit_s = commit_s
+        self._ask_again_s = 0.0
         self._log = structlog.get_logger()
         self._moved_s = clocks.steady_s()
         self.turned_s = clocks.steady_s()
@@ -90,12 +100,14 @@ class Worker:
         metrics.REBUILDS.labels(error.reason).inc()
         self._log.warning("rebuilding", reason=error.reason, attempt=failures)
         if fenced >= FENCED_MAX:
-            raise Broken(f"fenced {fenced} times: does another redactor run with slot {self._plan.slot}?", reason="fenced")
+            raise Broken(
+                f"thrown out {fenced} times in a row: does another redactor run with the same --slot?", reason="fenced"
+            )
         if failures >= FAILURES_MAX:
             raise Broken(f"{failures} memberships failed in a row, the last with: {error}", reason="no-membership")
 
     def _live(self, joined: Callable[[], None]) -> None:
-        membership = Membership(self._plan, self._tools(), self._knowledge)
+        membership = self._join()
         try:
             joined()
             self._serve(membership)
@@ -103,7 +115,7 @@ class Worker:
             membership.close()
             self._own(0)
 
-    def _serve(self, membership: Membership) -> None:
+    def _serve(self, membership: Member) -> None:
         committed_s = swept_s = watched_s = self._clocks.steady_s()
         stopping = False
         while not stopping:
@@ -116,23 +128,26 @@ class Worker:
             if now_s - swept_s >= SWEEP_S:
                 membership.sweep()
                 swept_s = now_s
-            if stopping or now_s - committed_s >= self._plan.commit_s:
+            if stopping or now_s - committed_s >= self._commit_s:
                 self._commit(membership)
                 committed_s = now_s
             if now_s - watched_s >= WATCH_S:
                 self._watch_over(membership)
                 watched_s = now_s
 
-    def _decide(self, membership: Membership) -> None:
-        """A keyring that does not answer changed nothing yet: what it was asked for is asked again next time."""
+    def _decide(self, membership: Member) -> None:
+        """A keyring that does not answer changed nothing yet: what it was asked for is asked again a little later."""
+        if self._clocks.steady_s() < self._ask_again_s:
+            return
         try:
             membership.decide()
         except Transient as error:
-            if error.reason != "keyring":
+            if error.reason != KEYRING:
                 raise
-            metrics.REBUILDS.labels("keyring-waits").inc()
+            self._ask_again_s = self._clocks.steady_s() + ASK_AGAIN_S
+            self._log.warning("waiting", reason=error.reason)
 
-    def _commit(self, membership: Membership) -> None:
+    def _commit(self, membership: Member) -> None:
         tallies = membership.commit()
         for tally in (*membership.committed_on_revoke(), *(tallies or ())):
             report(tally, self._clocks.wall_ms())
@@ -140,7 +155,7 @@ class Worker:
             metrics.TRANSACTIONS.labels("committed").inc()
             self._moved()
 
-    def _watch_over(self, membership: Membership) -> None:
+    def _watch_over(self, membership: Member) -> None:
         partitions = membership.partitions
         self._own(len(partitions))
         metrics.WAITING.set(sum(len(partition.fence) for partition in partitions))
