@@ -47,7 +47,7 @@ def open_keyring(home: Path, site: str, secret_file: Path | None = None, now_ms:
     try:
         root = trust.load_root((home / "trust" / "root.dsse").read_bytes(), site)
     except OSError:
-        raise Misconfigured(f"{home / 'trust' / 'root.dsse'} cannot be read: the keyring needs the pinned root") from None
+        raise Misconfigured(f"{home / 'trust' / 'root.dsse'} cannot be read: put the pinned root there") from None
     folder = home / "keyring"
     first_time = not (folder / "master.sealed").exists()  # a lost secret must not be replaced by a new one
     secret = ensure_secret(secret_file or folder / "dev.secret", may_make=secret_file is None and first_time)

@@ -14,6 +14,7 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -112,9 +113,13 @@ def verify(folder: Path, remembered: Head | None = None) -> Iterator[Line]:
 
 
 def read_head(folder: Path) -> Head | None:
-    """The remembered head, or None. Raises Forged if it is not one."""
+    """The remembered head; None for a new ledger. Raises Forged if it is not one, or was taken away."""
     path = folder / "head"
-    return parse_head(path.read_text(encoding="ascii").strip()) if path.exists() else None
+    if path.exists():
+        return parse_head(path.read_text(encoding="ascii", errors="replace").strip())
+    if len(list(islice(_lines(folder / "ledger.jsonl"), 2))) == 2:  # one line may have come before the first head
+        raise Forged("the head of the ledger is missing", reason="ledger")
+    return None
 
 
 def parse_head(text: str) -> Head:

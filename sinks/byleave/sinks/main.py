@@ -141,7 +141,7 @@ def _run(commit_s: float) -> int:
     try:
         root = trust.load_root((installation.home / "trust" / "root.dsse").read_bytes(), installation.site)
     except OSError:
-        raise Misconfigured("trust/root.dsse cannot be read: the sink needs the pinned root") from None
+        raise Misconfigured("trust/root.dsse cannot be read: put the pinned root there, or set BYLEAVE_HOME") from None
     worker = Worker(installation, root, commit_s, log)
     health = metrics.serve(installation.metrics_port, lambda: worker.ready, lambda: True)
     try:

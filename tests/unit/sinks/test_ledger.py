@@ -71,6 +71,13 @@ def test_a_forked_ledger_is_found_by_whoever_remembers_a_head(folder: Path, tmp_
         list(verify(fork, remembered))
 
 
+def test_a_ledger_whose_head_was_taken_away_takes_no_more_entries(folder: Path) -> None:
+    (folder / "head").unlink()
+    with pytest.raises(Forged, match="head"):
+        Ledger(folder)
+    assert not (folder / "head").exists()
+
+
 def test_an_older_head_lies_on_the_chain(folder: Path) -> None:
     older = [Head(line.index + 1, line.hash) for line in verify(folder)][2]
     assert len(list(verify(folder, parse_head(str(older))))) == 5
