@@ -109,9 +109,10 @@ def test_a_secret_spread_over_pastes_moves_and_windows_does_not_travel(rules: Ru
 
 
 def test_what_stands_held_at_a_halt_leaves_only_by_the_same_rules(rules: Rules) -> None:
-    out = run(focused(["good morning, my ssn is 219-09-99"]), rules, end=Boundary.HALT)
-    assert traces("219-09-99", out) == []
-    assert out.account.held == 0
+    for typed_so_far in ("219-09-99", "219-", "21"):
+        out = run(focused([f"good morning, my ssn is {typed_so_far}"]), rules, end=Boundary.HALT)
+        assert not any(char.isdigit() for text in out.texts() for char in text)
+        assert out.account.held == 0
 
 
 def test_the_endpoint_that_vanishes_leaves_no_half_of_a_secret(rules: Rules) -> None:

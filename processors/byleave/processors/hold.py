@@ -299,8 +299,8 @@ class Hold:
             spans = find_spans(piece.context, text, rules, open_left=piece.open_left, open_right=not closed)
             self._decide(text, spans, len(text), rules)
             piece.remember(text[: piece.caret])
-            if piece.caret < len(text):
-                piece.anchored = False  # final text stands to the right of the caret
+            if piece.caret < len(text):  # final text stands on both sides of the caret
+                piece.context, piece.anchored, piece.open_left = "", False, True
             piece.clear()
         if self.waiting.items:
             self.waiting.settle(rows)

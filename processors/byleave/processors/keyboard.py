@@ -44,12 +44,16 @@ def plain_key(key: str, modifiers: Modifiers) -> str:
 
 
 def is_command(key: str, modifiers: Modifiers) -> bool:
-    """Whether the key is a shortcut and no text. AltGr puts text, and Windows reports it as ctrl with alt."""
+    """Whether the key is a shortcut and no text.
+
+    AltGr puts text; Windows reports it as ctrl with alt, and the option key of macOS, which also does, as alt.
+    """
     held = modifiers & COMMAND
     if not held or modifiers & Modifiers.ALTGR:
         return False
-    both = Modifiers.CONTROL | Modifiers.ALT
-    return not (held == both and len(key) == 1 and not (key.isascii() and key.isalnum()))
+    if len(key) != 1 or (key.isascii() and key.isalnum()):
+        return True
+    return not (held == Modifiers.CONTROL | Modifiers.ALT or (held == Modifiers.ALT and not key.isascii()))
 
 
 def shortcut_names(key: str, modifiers: Modifiers) -> tuple[str, ...]:

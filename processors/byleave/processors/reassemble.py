@@ -198,7 +198,7 @@ class Field:
         del self.chars[low:high], self.owners[low:high]
         self.caret = low
         self.disturbed = self.disturbed or bool(gone)
-        for owner in gone:
+        for owner in dict.fromkeys(gone):
             # A paste is one owner of many characters: it is withheld once none of them is left.
             if owner.data is None or owner not in self.owners:
                 owner.outcome = Outcome.WITHHELD

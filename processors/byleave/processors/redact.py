@@ -119,7 +119,7 @@ def _edges(text: str, tokens: list[Token], left: bool, right: bool) -> None:
     first, last = tokens[0], tokens[-1]
     if left and not any(char.isspace() for char in text[: first.start]):
         _doubt_edge(first)
-    if right and last.end == len(text):
+    if right and not any(char.isspace() for char in text[last.end :]):
         _doubt_edge(last)
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from byleave.core.events import Modifiers
 from byleave.core.rows import KeyClass
-from byleave.processors.keyboard import NAMED, plain_key
+from byleave.processors.keyboard import NAMED, is_command, plain_key
 from byleave.processors.reassemble import PASTED, TEXT, Field, Item, Outcome
 from byleave.producers.hooks import keystrokes
 
@@ -124,6 +124,15 @@ def test_the_caret_beyond_the_piece_is_unknown() -> None:
         after_click.caret = 0 if key == "left" else 1
         assert not after_click.move(key, select=False)
         after_click.clear()
+
+
+def test_alt_gr_and_the_option_key_put_text() -> None:
+    for modifiers in (Modifiers.ALTGR, Modifiers.ALTGR | Modifiers.ALT, Modifiers.CONTROL | Modifiers.ALT):
+        assert not is_command("@", modifiers)
+    assert not is_command("é", Modifiers.ALT)
+    assert is_command("f", Modifiers.ALT)
+    assert is_command("v", Modifiers.CONTROL)
+    assert is_command("f4", Modifiers.ALT)
 
 
 def test_control_characters_are_read_as_their_letter_or_not_at_all() -> None:
