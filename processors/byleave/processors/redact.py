@@ -44,6 +44,7 @@ _HASH_CUE = re.compile(
 )
 _CLOSE = re.compile(r"[ .,'/_\-]{0,3}|\s{0,2},?\s{0,2}")
 """What may stand between two neighbours."""
+_IN_NAME = re.compile(r" ?|\. ?|-|'|,? ?\n ?|, ")
 _JOINED = re.compile(r"\s{0,2},?\s{0,2}|[^\w\n]{0,4}")
 """What may stand between two parts of one thing."""
 _GROUP_GAP = re.compile(r"[ .\-/()]{1,3}")
@@ -212,7 +213,9 @@ def _pulled(gone: Token, doubtful: Token, vocabulary: Vocabulary, text: str, *, 
         initial = upper or text[doubtful.end : doubtful.end + 1] == "."
         return label if label in ("NAME", "ADDRESS") and initial else ""
     if what in (What.CAPITAL, What.NAMELIKE):
-        return _pulled_capital(gone, what, upper)
+        gap = text[gone.end : doubtful.start] if behind else text[doubtful.end : gone.start]
+        heading = text[doubtful.end : doubtful.end + 1] == ":"
+        return _pulled_capital(gone, what, upper and not heading and _IN_NAME.fullmatch(gap) is not None)
     if what is not What.WORD or doubtful.lower in GRAMMAR:
         return ""
     if label == "NAME":
@@ -220,11 +223,11 @@ def _pulled(gone: Token, doubtful: Token, vocabulary: Vocabulary, text: str, *, 
     return "MEDICAL" if label == "MEDICAL" and (not behind or doubtful.lower in _MEDICAL_TAILS) else ""
 
 
-def _pulled_capital(gone: Token, what: What, upper: bool) -> str:
-    """Capitals do not pull capitals, else a headline would go for one name in it."""
+def _pulled_capital(gone: Token, what: What, part: bool) -> str:
+    """Capitals do not pull capitals, else a headline would go for one name in it. `part`: it stands as parts of a name do."""
     if gone.label == "ADDRESS":
         return "ADDRESS"
-    if upper and gone.label in ("NAME", "WORD") and gone.what is not What.CAPITAL:
+    if part and gone.label in ("NAME", "WORD") and gone.what is not What.CAPITAL:
         return "NAME"
     return "NAME" if gone.label == "NAME" and what is What.NAMELIKE else ""
 

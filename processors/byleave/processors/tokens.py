@@ -51,7 +51,9 @@ _RUN = re.compile(r"\S+")
 _STARTS = frozenset("_$£€¥@+#" + UNKNOWN_CHAR)
 _LETTERS = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]{1,2})?$")  # noqa: RUF001
 _PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_]+")
-_CUT = re.compile(r"[^\s(){}\[\]<>,;\"'`|=:/\\“”‘’…]+")  # noqa: RUF001
+_ONE = re.compile(r"[^\s(){}\[\]<>,;\"'`|=:/\\“”‘’…]+")  # noqa: RUF001
+"""Without the punctuation that joins several things."""
+_CUT = re.compile(r"[^\s(){}\[\]<>,;\"'`|=:/\\“”‘’…?&]+")  # noqa: RUF001
 _MIXED = re.compile(r"\w[!#$%^&*~?]+\w")
 _DIGITS = re.compile(r"[\d.,/:\-]+")
 _LISTED = re.compile(r"\d{1,4}(?:[.]\d{1,2})?(?:,\d{1,4}(?:[.]\d{1,2})?)+,?")
@@ -127,12 +129,12 @@ def _what(core: str, vocabulary: Vocabulary) -> What | None:
         return _word(core, vocabulary)
     if core[0] in "#+$" and len(core) > 1 and not (core[0] == "$" and core[1].isdigit()):
         return _what(core[1:], vocabulary)
-    if "@" in core or core[0] in "$£€¥" or UNKNOWN_CHAR in core:
+    if UNKNOWN_CHAR in core or core[0] in "$£€¥" or ("@" in core and not ("=" in core or "/" in core)):
         return What.IDENTIFIER
     if core.lower() in vocabulary.words:
         return What.CODE
     number = _number(core) if core[0].isdigit() or core[0] in "vVqQ" else None
-    return number or (_compound(core, vocabulary) if _CUT.fullmatch(core) else None)
+    return number or (_compound(core, vocabulary) if _ONE.fullmatch(core) else None)
 
 
 def _number(core: str) -> What | None:

@@ -48,7 +48,7 @@ SENSITIVE = [
     ("Kowalski said no", "<NAME> said no"),
     ("the server is at 93.184.216.34", "the server is at <IP>"),
     ("export TOKEN=ghp_16C7e42F292c6912E7710c838347Ae178B4a", "export TOKEN=<API_KEY>"),
-    ("postgres://admin:s3cr3t@db.example.com/x", "<API_KEY>"),
+    ("postgres://admin:s3cr3t@db.example.com/x", "postgres://<API_KEY>/x"),
     ("she was diagnosed with lupus", "she was <MEDICAL> with <MEDICAL>"),
     ("passport number is X1234567 ok", "passport number is <PASSPORT> ok"),
     ("my salary is 84,500 now", "my salary is <FINANCIAL> now"),
