@@ -14,6 +14,7 @@ from byleave.core import codec, rows
 from byleave.core.batches import AdmittedBatch, Boundary, Content, Origin, RawHeader, SanitizedBatch, body_schema
 from byleave.core.events import Event, FocusEvent, KeyEvent, Kind, Screen, Window
 from byleave.core.levels import Level
+from byleave.core.rows import ActionKind
 from byleave.processors.redact import find_spans, sanitized_text
 from byleave.processors.session import EndpointState, Rules, feed
 
@@ -75,10 +76,9 @@ def batch_of(
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """A row that would leave. `why` says it in words, one for each label."""
+    """A row that would leave, or that nothing would (`kind` NOTHING, level 4). `why` says it in words, one for each label."""
 
     level: int
-    content: str
     kind: str
     text: str = field(repr=False)
     keys: tuple[str, ...]
@@ -142,17 +142,27 @@ class Preview:
     def _feed(self, events: list[Event], boundary: Boundary = Boundary.NONE) -> None:
         batch = batch_of(events, self.seq, self.now_ms, boundary=boundary)
         self.seq += len(events)
-        for sanitized in feed(self.state, batch, self.rules):
-            if sanitized.header.content is Content.ACTIONS:
-                self.left = [*self.left, *read_actions(sanitized)][-SHOWN_MAX:]
-            else:
-                self.key_rows += sanitized.header.rows
+        secret, found = self.state.account.level4, dict(self.state.account.labels)
+        out = feed(self.state, batch, self.rules)
+        self.key_rows += sum(sanitized.header.rows for sanitized in out if sanitized.header.content is Content.EVENTS)
+        new = read_actions(out)
+        if self.state.account.level4 > secret:
+            labels = tuple(name for name, count in self.state.account.labels.items() if count > found.get(name, 0))
+            nothing = Left(int(Level.SECRET), "NOTHING", "", (), labels)
+            new = [nothing, *new] if not self.left or self.left[-1] != nothing else new
+        self.left = [*self.left, *new][-SHOWN_MAX:]
 
 
-def read_actions(batch: SanitizedBatch) -> list[Left]:
-    """The action rows of a sanitized batch."""
-    found = rows.unpack_actions(codec.decode_body(body_schema(batch.header.content), batch.body))
-    return [Left(int(batch.header.level), "actions", row.kind.value, row.text, row.keys, row.redactions) for row in found]
+def read_actions(batches: Iterable[SanitizedBatch]) -> list[Left]:
+    """The action rows of sanitized batches, in the order in which they were done."""
+    found = [
+        (row.start_ms, row.kind is not ActionKind.TYPE, int(batch.header.level), row)
+        for batch in batches
+        if batch.header.content is Content.ACTIONS
+        for row in rows.unpack_actions(codec.decode_body(body_schema(Content.ACTIONS), batch.body))
+    ]
+    found.sort(key=lambda entry: entry[:2])
+    return [Left(level, row.kind.value, row.text, row.keys, row.redactions) for _, _, level, row in found]
 
 
 def preview_text(text: str, app: str, rules: Rules) -> Preview:

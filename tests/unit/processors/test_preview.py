@@ -26,6 +26,13 @@ def test_a_text_is_decided_as_in_the_stream(rules: Rules) -> None:
     assert shown == ["hi <NAME>, mail <EMAIL>", "ls -la"]
 
 
+def test_what_leaves_nothing_is_said_with_its_reason(rules: Rules) -> None:
+    rows = preview_text("my ssn is 219-09-9999\nhello team", "xterm", rules).left
+    assert [(row.level, row.kind) for row in rows] == [(4, "NOTHING"), (1, "PRESS"), (2, "TYPE"), (1, "PRESS")]
+    assert rows[0].redactions == ("US_SSN",)
+    assert [(row.level, row.kind) for row in preview_text("hello team", "firefox", rules).left] == [(4, "NOTHING")]
+
+
 def test_json_is_one_object_with_the_reasons(rules: Rules) -> None:
     result = CliRunner().invoke(app, ["preview", "live", "--text", "mail ann@example.com", "--app", "code", "--json"])
     assert result.exit_code == 0
