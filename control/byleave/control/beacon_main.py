@@ -1,7 +1,8 @@
 """Edge: the beacon service in its process: reads the control topics, keeps its memory on disk, signs once a second.
 
-Order of things, and why: memory is on disk before what it says is signed, so that no restart takes a promise back; a lifted
-broker brake is released before the new state is vouched for, so that nobody is told to capture what the broker then refuses.
+Order of things, and why: memory is on disk before what it says is signed, so that no restart takes a promise back; an order
+is told before the broker brake is set, since endpoints wait for it; a brake is released before the new state is vouched for,
+so that nobody is told to capture what the broker then refuses.
 """
 
 from __future__ import annotations
@@ -61,8 +62,11 @@ class Service:
             self._take(record, document)
         self.turned_boot_ms = boot_ms()
         if self._watch.caught_up and boot_ms() >= self._due_ms:
-            self._sync_brake()
+            wanted = beacon.denied(self._watch.knowledge)
+            if self._braked is None or self._braked - wanted:
+                self._sync_brake(wanted)
             self._vouch()
+            self._sync_brake(wanted)
 
     def close(self) -> None:
         self._publisher.close()
@@ -123,9 +127,8 @@ class Service:
             self._publisher.close()
             self._publisher = self._connect()
 
-    def _sync_brake(self) -> None:
+    def _sync_brake(self, wanted: frozenset[str]) -> None:
         """The broker denies whom the orders in force name, and nobody else."""
-        wanted = beacon.denied(self._watch.knowledge)
         if wanted == self._braked or boot_ms() < self._brake_retry_ms:
             return
         try:
