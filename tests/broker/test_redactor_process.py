@@ -127,8 +127,8 @@ def test_the_metrics_count_what_was_committed_and_show_no_name(stage: Stage) -> 
 
 
 def test_what_was_captured_after_a_halt_is_refused_and_what_waits_is_neither_dropped_nor_let_through(stage: Stage) -> None:
-    a, redactor, early_ms = Endpoint(stage.site, "ep-a", b"a" * 16), stage.redactor(), now_ms() - 5_000
-    stage.beacon(early_ms + 1_000)
+    a, redactor, early_ms = Endpoint(stage.site, "ep-a", b"a" * 16), stage.redactor(protocol="classic"), now_ms() - 5_000
+    stage.beacon()
     raw(stage, "ep-a", a.seal(typed(early_ms)))
     stage.until("account.v1", enough(1))
     captured_ms = now_ms()
@@ -138,13 +138,14 @@ def test_what_was_captured_after_a_halt_is_refused_and_what_waits_is_neither_dro
     raw(stage, "ep-a", a.seal(typed(captured_ms + 1_000)))
     other = Endpoint(stage.site, "ep-b", b"b" * 16)
     raw(stage, "ep-b", other.seal(typed(early_ms)))
+    stage.beacon()  # of before the order, as far as it says
     stage.until("account.v1", enough(2))  # others go on
     [account] = [a for key, a in accounts_of(stage.read("account.v1")).items() if key.startswith(b"ep-a")]
     assert account["admitted"] == 8
     assert stage.refusals() == []
     redactor.kill()  # what waits is in nobody's memory now
     redactor.wait(10)
-    stage.redactor()
+    stage.redactor(protocol="classic")
     stage.beacon(captured_ms + 2_000, [(halt_id, captured_ms + 500)])
     stage.until("refused.v1", enough(1))
     [refusal] = stage.refusals()
@@ -177,7 +178,7 @@ def compare(stage: Stage, fleet: Fleet) -> None:
     assert all(balanced(a) and a["held"] == 0 for a in accounts.values())
 
 
-@pytest.mark.parametrize("slot", ["1", "0"], ids=["another-slot", "the-same-slot"])
+@pytest.mark.parametrize("slot", ["1", pytest.param("0", marks=pytest.mark.prove)], ids=["another-slot", "the-same-slot"])
 def test_a_zombie_that_wakes_up_after_its_place_was_taken_writes_nothing(stage: Stage, slot: str) -> None:
     fleet = Fleet(stage, seed=5, batches=300, seconds=40)
     zombie = stage.redactor("0")

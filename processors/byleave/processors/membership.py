@@ -118,9 +118,9 @@ class Membership:
                 self._hold_back(number, partition)
 
     def sweep(self) -> None:
-        """Closes endpoints that vanished, forgets sessions long over."""
+        """Closes endpoints that were halted or vanished, forgets sessions long over."""
         for partition in self._partitions.values():
-            partition.sweep(self._quiet_ms(partition), self._emit)
+            partition.sweep(self._quiet_ms(partition), self._knowledge, self._emit)
 
     def commit(self) -> list[Tally] | None:
         """One transaction of everything since the last one (rule 7). Returns what is now committed; None if nothing moved."""
@@ -194,9 +194,14 @@ class Membership:
             _call(lambda: self._consumer.resume([self._place(number)]), "resuming")
 
     def _quiet_ms(self, partition: Partition) -> int:
-        """The beacon's time, if the partition was silent for long and is read to its end; else 0 (docs/adr/0005)."""
+        """The beacon's time, if the partition was silent for long, or a halt waits for it, and is read to its end; else 0
+        (docs/adr/0005)."""
         beacon = self._knowledge.beacon
-        if beacon is None or beacon.service_ms - partition.stamp_ms < QUIET_MS or len(partition.fence):
+        if beacon is None or len(partition.fence):
+            return 0
+        halted_ms = partition.closing_ms(self._knowledge)
+        due = halted_ms is not None and beacon.service_ms > halted_ms
+        if not due and beacon.service_ms - partition.stamp_ms < QUIET_MS:
             return 0
         place = self._place(partition.number)
         _, high = _call(lambda: self._consumer.get_watermark_offsets(place, REQUEST_S_MAX), "asking for the end of the input")

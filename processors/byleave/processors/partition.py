@@ -141,8 +141,13 @@ class Partition:
             else:
                 self.fence.waits(key)
 
-    def sweep(self, now_ms: int, emit: Emit) -> None:
-        """Closes endpoints that vanished and forgets sessions long over, by the partition's time.
+    def closing_ms(self, knowledge: Knowledge) -> int | None:
+        """The partition's time at which the first session that a halt stopped can be closed; None if there is none."""
+        times = [self._halted_ms(endpoint, stream, knowledge) for endpoint, stream in self._streams.items() if stream.open]
+        return min((at for at in times if at is not None), default=None)
+
+    def sweep(self, now_ms: int, knowledge: Knowledge, emit: Emit) -> None:
+        """Closes endpoints that a halt stopped or that vanished, and forgets sessions long over, by the partition's time.
 
         `now_ms` is a time of the control service at which the partition was read to its end, or 0: it moves the partition's
         time on where nobody writes. Everything decided here goes into the same transaction as its state.
@@ -152,8 +157,11 @@ class Partition:
         for endpoint, stream in list(self._streams.items()):
             if endpoint == STRANGERS or self.fence.holds(endpoint.encode()):
                 continue
-            if stream.open and self.stamp_ms - stream.append_ms > LATE_MS:
-                self._close(endpoint, stream, emit)
+            halted_ms = self._halted_ms(endpoint, stream, knowledge) if stream.open else None
+            if halted_ms is not None and self.stamp_ms > halted_ms:
+                self._close(endpoint, stream, emit, vanished=False)
+            elif stream.open and self.stamp_ms - stream.append_ms > LATE_MS:
+                self._close(endpoint, stream, emit, vanished=True)
             elif not stream.open and self.stamp_ms - stream.append_ms > KEPT_MS and settled > stream.offset:
                 del self._streams[endpoint]
                 self._touched.pop(endpoint, None)
@@ -244,7 +252,7 @@ class Partition:
         if header.seq0 == due and not (same and state.ended):
             hole = _hole(examined.batch, examined.subject, received, stream.last if same else None)
             if not same and stream.open:
-                self._close(header.endpoint, stream, emit)
+                self._close(header.endpoint, stream, emit, vanished=True)
             keys = self._keys_if_any(hole)
             self._publish(feed(state, hole, self._tools.rules), keys, emit)
             self._take_closed(header.endpoint, stream, emit)
@@ -254,13 +262,23 @@ class Partition:
         if same:
             state.account.refused += header.count
 
-    def _close(self, endpoint: str, stream: Stream, emit: Emit) -> None:
+    @staticmethod
+    def _halted_ms(endpoint: str, stream: Stream, knowledge: Knowledge) -> int | None:
+        """From when on, by the partition's time, nothing more of this session can be admitted: what a halted endpoint sends is
+        refused if the broker stamps it later than the order's time and the skew of the two clocks (ruling 3)."""
+        if stream.last is None or not knowledge.halts:
+            return None
+        orders = knowledge.orders(endpoint, "capture", stream.last.header.epoch)
+        times = [at for halt_id, at in orders if at is not None and knowledge.read(halt_id)]
+        return min(times) + 2 * SKEW_MS if times else None
+
+    def _close(self, endpoint: str, stream: Stream, emit: Emit, *, vanished: bool) -> None:
         last = stream.last
         if last is None:
             return
         keys = self._keys_if_any(last)
         before = self._counters(stream, stream.state.session)
-        self._publish(close(stream.state, self._tools.rules, last), keys, emit)
+        self._publish(close(stream.state, self._tools.rules, last, vanished=vanished), keys, emit)
         self._count(before, stream)
         self._touched[endpoint] = None
 

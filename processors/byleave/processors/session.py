@@ -101,15 +101,16 @@ def feed(state: EndpointState, batch: AdmittedBatch, rules: Rules) -> list[Sanit
     return out + _sanitized(state, batch, rules, rows)
 
 
-def close(state: EndpointState, rules: Rules, at: AdmittedBatch) -> list[SanitizedBatch]:
-    """Closes the session of an endpoint that vanished: decides what is held and drops only the open token (ruling 18).
+def close(state: EndpointState, rules: Rules, at: AdmittedBatch, *, vanished: bool = True) -> list[SanitizedBatch]:
+    """Closes a session without a batch of its own: decides what is held. Of an endpoint that vanished, the open token is dropped;
+    a halt is a boundary like the end (ruling 18).
 
     `at` is whatever came in its place, for the headers: a batch of the next session, or a closing record as a batch of none.
     """
     if state.ended:
         return []
     rows = Rows()
-    state.hold.finish(rules, rows, vanished=True)
+    state.hold.finish(rules, rows, vanished=vanished)
     state.ended = state.account.ended = True
     return _sanitized(state, at, rules, rows)
 

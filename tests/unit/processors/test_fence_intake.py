@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from redactor_site import SCREEN, SECRETS, Bench, Endpoint, Site, balanced, key_for, oracle, received, rows_of, seed_key, work
 
 from byleave.control import documents as d
+from byleave.control.admission import SKEW_MS
 from byleave.core.batches import Boundary, seal_raw
 from byleave.core.errors import Broken, Refused, Transient
 from byleave.core.events import FocusEvent, KeyEvent, Kind, PointerEvent, Window
@@ -185,13 +186,14 @@ def test_a_waiting_batch_holds_its_endpoint_and_the_offset_and_nobody_else(site:
     slow, quick = Endpoint(site, "ep-a", b"s" * 16), Endpoint(site, "ep-b", b"t" * 16)
     late = [replace(event, at_ms=event.at_ms + 3000) for event in HELLO]
     bench.offer(
-        received("ep-a", slow.seal(late), 0, NOW_MS), received("ep-a", slow.seal(HELLO, hi_max=BASE_MS + 4200), 1, NOW_MS)
+        received("ep-a", slow.seal(late), 0, BASE_MS + 2500),
+        received("ep-a", slow.seal(HELLO, hi_max=BASE_MS + 4200), 1, BASE_MS + 2500),
     )
-    bench.offer(received("ep-b", quick.seal(HELLO), 2, NOW_MS), received("ep-a", b"garbage", 3, NOW_MS))
+    bench.offer(received("ep-b", quick.seal(HELLO), 2, BASE_MS + 2500), received("ep-a", b"garbage", 3, BASE_MS + 2500))
     bench.commit()
     assert ([*bench.accounts()], bench.refusals(), bench.offset) == ([b"ep-b/" + b"74" * 16], [], 0)
     bench.restore()  # a crash: the waiting ones are read again, the decided one is skipped
-    bench.offer(received("ep-a", slow_value(slow, late), 0, NOW_MS))
+    bench.offer(received("ep-a", slow_value(slow, late), 0, BASE_MS + 2500))
     assert len(bench.partition.fence) == 1
 
 
@@ -219,7 +221,7 @@ def test_nothing_captured_at_or_after_a_halt_comes_through_and_what_waited_is_de
 
 def test_an_enrolment_that_is_still_on_its_way_is_waited_for(site: Site) -> None:
     site.endpoints = ("ep-a",)
-    bench = Bench(site, site.knowledge(NOW_MS - 60_000))
+    bench = Bench(site, site.knowledge(NOW_MS))
     late = Endpoint(site, "ep-new", b"s" * 16)
     bench.offer(received("ep-new", late.seal(HELLO), 0, NOW_MS), received("ep-new", late.seal(HELLO), 1, NOW_MS))
     assert len(bench.partition.fence) == 2
@@ -292,6 +294,7 @@ def test_an_endpoint_that_vanished_is_closed_by_the_partitions_time_and_later_fo
     account = bench.accounts()[b"ep-a/" + b"73" * 16]
     assert (account["ended"], account["held"], account["dropped"] > 0, balanced(account)) == (True, 0, True, True)
     bench.restore()
+    bench.learn("control.beacon.v1", site.beacon(NOW_MS + LATE_MS + 2))
     bench.offer(received("ep-a", gone.seal(HELLO), 2, NOW_MS + LATE_MS + 2))
     bench.commit()
     assert [r["reason"] for r in bench.refusals()] == ["session-ended"]
@@ -300,8 +303,31 @@ def test_an_endpoint_that_vanished_is_closed_by_the_partitions_time_and_later_fo
     assert bench.states == {}
 
 
+def test_an_order_ends_the_session_that_it_stopped_once_nothing_of_it_can_come_any_more(site: Site) -> None:
+    bench = Bench(site, site.knowledge(BASE_MS + 900))
+    stopped, other = Endpoint(site, "ep-a", b"s" * 16), Endpoint(site, "ep-b", b"t" * 16)
+    typed = [HELLO[0], *(KeyEvent(0, BASE_MS + 1100 + n * 10, Kind.PRESS, c) for n, c in enumerate("the report"))]
+    bench.offer(
+        received("ep-a", stopped.seal(typed), 0, BASE_MS + 1300), received("ep-b", other.seal(typed), 1, BASE_MS + 1300)
+    )
+    halt_id, value = site.halt(d.Scope("endpoint", "ep-a"), BASE_MS + 1400)
+    bench.learn("control.halt.v1", value)
+    bench.learn("control.beacon.v1", site.beacon(BASE_MS + 2000, [(halt_id, BASE_MS + 1500)]))
+    account, untouched = b"ep-a/" + b"73" * 16, b"ep-b/" + b"74" * 16
+    sweep(bench, BASE_MS + 1500 + 2 * SKEW_MS)  # a batch from before the halt could still be stamped until now
+    assert (bench.accounts()[account]["held"] > 0, bench.accounts()[account]["ended"]) == (True, False)
+    sweep(bench, BASE_MS + 1500 + 2 * SKEW_MS + 1)
+    found = bench.accounts()[account]
+    assert (found["ended"], found["held"], found["dropped"], balanced(found)) == (True, 0, 0, True)
+    assert b"the" in b"".join(body for header, body in bench.sanitized() if header.endpoint == "ep-a")
+    assert bench.accounts()[untouched]["held"] > 0
+    bench.offer(received("ep-a", stopped.seal(HELLO), 2, BASE_MS + 9000))
+    bench.commit()
+    assert [r["reason"] for r in bench.refusals()] == ["halted"]
+
+
 def sweep(bench: Bench, now_ms: int) -> None:
-    bench.partition.sweep(now_ms, bench.pending.append)
+    bench.partition.sweep(now_ms, bench.knowledge, bench.pending.append)
     bench.commit()
 
 
