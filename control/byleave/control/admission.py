@@ -8,6 +8,7 @@ Promises  nothing captured at or after the effective time of an order that stops
 Waits     while the documents that could refuse it may still be on their way; neither dropped nor let through.
 
 A beacon of time T says: every order effective at or before T is in this list. That is why `hi <= T` settles the matter.
+For an endpoint that lies about `hi` the bound is the broker's stamp, and it holds once the order has been heard of here.
 """
 
 from __future__ import annotations

@@ -150,6 +150,17 @@ def test_an_endpoint_that_backdates_is_caught_by_the_brokers_stamp(site: Any) ->
     assert decide(claim(site, T - 5_000, append_ms=T + SKEW_MS + 1), knowledge) == Refuses("halted")
 
 
+def test_a_backdated_batch_is_refused_by_the_brokers_stamp_once_the_order_is_known_and_not_before(site: Any) -> None:
+    """The known limit of docs/formats/control.md, section 5: a fence that lags believes an older beacon about `hi`."""
+    knowledge, order = at(site, T - 1), site.halt()
+    backdated = claim(site, T - 1, append_ms=T + SKEW_MS + 1)
+    assert decide(backdated, knowledge) == Admitted(T - 1)
+    knowledge.learn(HALT, order)
+    assert decide(backdated, knowledge) == Waits("halt-time-unknown")
+    at(site, T + 1_000, knowledge, **{id_of(order): T})
+    assert decide(backdated, knowledge) == Refuses("halted")
+
+
 def test_an_order_for_others_does_not_touch_this_endpoint(site: Any) -> None:
     knowledge, order = site.knowledge(), site.halt(Scope("team", "team-2"))
     knowledge.learn(HALT, order)
@@ -230,7 +241,7 @@ def test_a_claim_of_absurd_numbers_is_refused_and_raises_nothing(site: Any) -> N
         assert not isinstance(decide(odd, knowledge), Admitted)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     hi=st.integers(-3_000, 3_000),
     delay=st.integers(-SKEW_MS, 8_000),
@@ -254,12 +265,18 @@ def test_nothing_at_or_after_the_end_is_admitted_and_all_that_is_covered_before_
         knowledge.learn(STATE, site.state(site.bytes("trust/state.dsse"), lifts))
     at(site, T + beacon_ms, knowledge, **({id_of(order): T + effective} if named and not lifted else {}))
     answer = decide(claim(site, T + hi, append_ms=T + hi + delay, epoch=epoch), knowledge)
-    stops = not (lifted and epoch == 2)
+    stops, known = not (lifted and epoch == 2), (order_read and named) or lifted
     if isinstance(answer, Admitted):
         assert hi <= beacon_ms
-        assert not stops or (hi < effective and delay + hi <= effective + SKEW_MS)
-    known = (order_read and named) or lifted
-    if epoch == 1 and known and hi <= beacon_ms and hi < effective and hi + delay <= effective + SKEW_MS:
+        assert not stops or hi < effective
+        assert not stops or not known or hi + delay <= effective + SKEW_MS  # and whoever lies is bounded by the stamp
+    if (
+        epoch == 1
+        and known
+        and max(hi, hi + delay - SKEW_MS) <= beacon_ms
+        and hi < effective
+        and hi + delay <= effective + SKEW_MS
+    ):
         assert answer == Admitted(T + beacon_ms)
     if epoch == 1 and known and hi >= effective:
         assert answer == Refuses("halted")
