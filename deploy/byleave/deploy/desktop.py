@@ -108,15 +108,19 @@ def open_desktop() -> Desktop:
 def script_of(text: str, *, seed: int, speed: float = 1.0) -> list[str]:
     """An xdotool script that types `text` as a person would; `speed` multiplies the pauses."""
     moments: list[tuple[int, str]] = []
+    down: dict[str, int] = {}  # until when a key is held, so that the second of two like letters is not swallowed
     for event in simulate(text, seed=seed, profile=_TYPIST).events:
-        at = int(event.t_ms * speed)
-        symbol = _keysym(event)
+        at, symbol = int(event.t_ms * speed), _keysym(event)
         if symbol is None:
             continue
-        if symbol.islower() and len(symbol) == 1:
-            moments += [(at, f"keydown {symbol}"), (at + HOLD_MS, f"keyup {symbol}")]
-        else:
+        if not (symbol.islower() and len(symbol) == 1):
             moments.append((at, f"key {symbol}"))
+            continue
+        if down.get(symbol, 0) >= at:
+            moments.remove((down[symbol], f"keyup {symbol}"))
+            moments.append((at - 1, f"keyup {symbol}"))
+        down[symbol] = at + HOLD_MS
+        moments += [(at, f"keydown {symbol}"), (down[symbol], f"keyup {symbol}")]
     return _timed(sorted(moments, key=lambda moment: moment[0]))
 
 

@@ -142,6 +142,7 @@ class Rehearsal:
         answer = self.command("halt", "--reason", "demonstration", "--wait", "--json")
         said: dict[str, Any] = json.loads(answer.stdout.splitlines()[-1])
         board: dict[str, Any] = said["board"]
+        await_true(lambda: all(self.report(name).get("halt") for name in (DESK, REPLAY, CANARY)), 5.0, "the endpoints' reports")
         reports = [self.report(name) for name in (DESK, REPLAY, CANARY)]
         facts = self.facts
         for report in reports:

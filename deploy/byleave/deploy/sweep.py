@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,7 +66,23 @@ def _search(path: Path, size: int, needles: list[tuple[int, bytes]]) -> Iterator
     if not 0 < size <= FILE_BYTES_MAX:
         return
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        for number, form in needles:
-            at = content.find(form)
-            if at >= 0:
-                yield Hit(number, path, at)
+        for start, end in _extents(file.fileno(), size):
+            for number, form in needles:
+                at = content.find(form, start, end)
+                if at >= 0:
+                    yield Hit(number, path, at)
+
+
+def _extents(descriptor: int, size: int) -> Iterator[tuple[int, int]]:
+    """Where the file holds data. A broker's index files are megabytes of hole, which read as zeros."""
+    if not hasattr(os, "SEEK_DATA"):
+        yield 0, size
+        return
+    end = 0
+    while end < size:
+        try:
+            start = os.lseek(descriptor, end, os.SEEK_DATA)
+        except OSError:  # nothing but a hole follows
+            return
+        end = os.lseek(descriptor, start, os.SEEK_HOLE)
+        yield start, end

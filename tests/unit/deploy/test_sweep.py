@@ -27,3 +27,12 @@ def test_what_is_not_there_is_not_found_and_the_search_is_counted(tmp_path: Path
     (tmp_path / "empty").write_bytes(b"")
     found = sweep([tmp_path], [SECRET])
     assert (found.files, found.bytes, found.hits) == (2, 100, ())
+
+
+def test_a_secret_behind_a_hole_in_a_file_is_found(tmp_path: Path) -> None:
+    with (tmp_path / "index").open("wb") as file:
+        file.seek(20_000_000)
+        file.write(SECRET.encode())
+        file.truncate(40_000_000)
+    found = sweep([tmp_path], [SECRET])
+    assert [hit.offset for hit in found.hits] == [20_000_000]
