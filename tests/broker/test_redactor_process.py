@@ -20,6 +20,7 @@ from byleave.control.documents import Scope
 from byleave.core.batches import Boundary
 from byleave.core.broker import Received
 from byleave.core.events import FocusEvent, KeyEvent, Kind, Window
+from byleave.core.kafka import KafkaPublisher
 
 pytestmark = pytest.mark.broker
 
@@ -102,6 +103,25 @@ def test_each_bad_record_is_refused_and_named_and_the_redactor_goes_on(stage: St
     )
     assert SECRETS[3].encode() not in everything
     assert b"report" not in everything
+
+
+def test_a_flood_of_bad_records_is_refused_record_by_record_and_stops_nothing(stage: Stage) -> None:
+    publisher = KafkaPublisher(stage.kafka.conf("ep-a"))
+    for n in range(1_500):
+        publisher.publish(stage.site.name + "raw.events.v1", b"ep-a", b"\x00\x00" + n.to_bytes(4, "big"))
+    assert publisher.flush(20)
+    publisher.close()
+    a = Endpoint(stage.site, "ep-a", b"a" * 16)
+    raw(stage, "ep-a", a.seal(typed(now_ms() - 60_000)))
+    raw(stage, "ep-a", a.seal([], Boundary.END, hi_max=now_ms() - 50_000))
+    stage.beacon(now_ms() + 1_000)
+    redactor = stage.redactor()
+    stage.all_ended(1)
+    refusals = stage.refusals()
+    assert {(r["partition"], r["offset"]) for r in refusals} == {(r.partition, r.offset) for r in stage.raw()[:1_500]}
+    assert len(refusals) == 1_500
+    assert "rebuilding" not in stage.log.read_text()
+    stop(redactor)
 
 
 def test_the_metrics_count_what_was_committed_and_show_no_name(stage: Stage) -> None:

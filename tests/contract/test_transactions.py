@@ -10,7 +10,8 @@ import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from redactor_site import partition_of
 
-from byleave.core.kafka import KafkaTail, consumer_options, producer_options
+from byleave.core.kafka import BATCH_BYTES_MAX, KafkaTail, consumer_options, producer_options
+from byleave.core.topics import load_catalogue
 
 pytestmark = pytest.mark.broker
 OUT, STATE, RAW = "sanitized.events.l1.v1", "redactor.state.v1", "raw.events.v1"
@@ -103,6 +104,21 @@ def test_a_transactional_id_that_is_not_ones_own_is_denied(kafka, site: str, pri
     with pytest.raises(KafkaException) as caught:
         transactional(kafka, site, name, principal).init_transactions(20)
     assert caught.value.args[0].code() == KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED
+
+
+def test_the_client_batches_less_than_the_smallest_topic_takes() -> None:
+    assert min(topic.message_bytes_max for topic in load_catalogue().topics) > BATCH_BYTES_MAX
+
+
+@pytest.mark.parametrize(
+    ("topic", "principal", "count", "size"), [("refused.v1", "redactor", 1_000, 120), (RAW, "ep-a", 40, 40_000)]
+)
+def test_a_burst_of_records_is_not_refused_for_the_size_of_its_batch(kafka, site: str, topic, principal, count, size) -> None:
+    producer, answers = Producer(producer_options(kafka.conf(principal))), []
+    for _ in range(count):
+        producer.produce(site + topic, bytes(size), b"k", on_delivery=lambda error, _: answers.append(error))
+    assert producer.flush(30) == 0
+    assert answers == [None] * count
 
 
 def test_only_the_redactor_writes_its_outputs(kafka, site: str) -> None:

@@ -18,6 +18,9 @@ Answer = TypeVar("Answer")
 READ_MAX = 500
 QUEUE_MESSAGES_MAX = 10_000
 REQUEST_S_MAX = 10.0
+BATCH_BYTES_MAX = 16_000
+"""Most that the client puts into one batch of several records. A topic's largest message bounds the batch, not the record:
+above the smallest of the catalogue, a burst of small records would be refused for its size, again and again."""
 PURGE_S_MAX = 0.3
 """How long a purge waits to learn whether the broker took what was on the wire."""
 
@@ -66,6 +69,7 @@ def producer_options(connection: Options, **more: str | int | bool) -> dict[str,
         "partitioner": "murmur2_random",
         "queue.buffering.max.messages": QUEUE_MESSAGES_MAX,
         "message.max.bytes": 1_100_000,
+        "batch.size": BATCH_BYTES_MAX,
         **more,
     }
 
