@@ -43,11 +43,13 @@ PURPOSE = "train-assistant"
 MANIFEST_APPLICATIONS = ("xterm", "editor", "terminal", "explorer", "shellexperiencehost", "applicationframehost")
 DESK, REPLAY, CANARY = "ep-desk", "ep-replay", "ep-canary"
 LIVE_TEXT = (
-    "please send the notes to maria.keller@example.com before friday\n"
-    "the build is green, call me at 415-555-0132 if it fails\n"
+    "please send the notes to maria.keller@example.com\n"
+    "call me at 415-555-0132 if the build fails\n"
     "password is Kestrel-hunter2\n"
     "thanks for the quick review\n"
 )
+LIVE_SEED = 9
+"""Of the typist: slips and corrections, none of them across an enter, so that the table reads well."""
 LIVE_SECRETS = ("maria.keller@example.com", "415-555-0132", "Kestrel-hunter2")
 AFTER_TEXT = "nobody may ever read this line typed after the halt\n"
 AFTER_SECRETS = ("typed after the halt",)
@@ -128,7 +130,7 @@ class Rehearsal:
     def type_work(self) -> None:
         """The typist begins on the demo's own screen; on a person's own screen nothing is typed for them."""
         if self._desktop is not None:
-            self._typists.append(self._desktop.start_typing(desktop.script_of(LIVE_TEXT, seed=3, speed=0.55)))
+            self._typists.append(self._desktop.start_typing(desktop.script_of(LIVE_TEXT, seed=LIVE_SEED, speed=0.5)))
 
     def typing(self) -> bool:
         return any(typist.poll() is None for typist in self._typists)
@@ -343,7 +345,7 @@ class Rehearsal:
         delivered = sum(int(self.report(name).get("delivered_events", 0)) for name in (DESK, REPLAY, CANARY))
         accounts = self._accounts()
         decided = all(row["held"] == 0 for row in accounts)
-        return decided and sum(int(row["admitted"]) for row in accounts) >= delivered
+        return decided and sum(int(row["admitted"]) + int(row["refused"]) for row in accounts) >= delivered
 
     def _in_the_lake(self) -> bool:
         written = sum(int(row["event_rows"]) + int(row["action_rows"]) for row in self._accounts())
