@@ -81,6 +81,8 @@ def _ask_for_the_screen(console: Console) -> None:
 
 
 def _tell(console: Console, run: Rehearsal) -> None:
+    from byleave.deploy.rehearsal import recordings
+
     console.rule("[bold]byleave: by your leave")
     with console.status("starting a real Kafka: mutual TLS, ACLs, no other listener"):
         ready_s = run.open_site()
@@ -89,7 +91,7 @@ def _tell(console: Console, run: Rehearsal) -> None:
     with console.status("starting keyring, beacon, redactor, sink and three endpoints"):
         run.start_roles()
         said = run.start_endpoints()
-    console.print(f"[green]✓[/] three endpoints capture: {said}; a recording; a canary that types made-up secrets")
+    console.print(f"[green]✓[/] three endpoints capture: {said}; {len(recordings().split(','))} recordings; a canary")
     _stream(console, run)
     with console.status("one officer orders a halt"):
         board = run.halt()
@@ -174,9 +176,8 @@ def _sum_up(console: Console, facts: Facts) -> None:
     table = Table(show_header=False, show_edge=False, pad_edge=False)
     ways = ", ".join(f"{count} {name}" for name, count in facts.dispositions.items() if count)
     labels = ", ".join(f"{label} {count}" for label, count in sorted(facts.redactions.items(), key=lambda item: -item[1])[:8])
-    table.add_row(
-        "counted", f"{facts.captured} captured = {facts.gaps + facts.discarded} declared + {facts.admitted} admitted; {ways}"
-    )
+    dropped = f"{facts.gaps + facts.discarded} dropped as ordered + {facts.refused_events} refused"
+    table.add_row("counted", f"{facts.captured} captured = {dropped} + {facts.admitted} admitted; {ways}")
     table.add_row("lake", f"{facts.lake_rows} rows, {facts.lost} lost, {facts.duplicated} twice; files encrypted, a key each")
     table.add_row("removed", labels or "nothing")
     table.add_row("looks", f"{facts.ledger_entries} on record; one for another purpose refused")

@@ -15,9 +15,13 @@ class Facts:
     captured: int = 0
     gaps: int = 0
     discarded: int = 0
+    """Captured, still in the spool when the halt came, and dropped as it ordered: declared by the endpoint."""
     uncertain: int = 0
     admitted: int = 0
     refused: int = 0
+    """Batches: the planted one, and any that was captured in the blink between the halt's effective time and its hearing."""
+    refused_events: int = 0
+    """Of captured events; the planted batch is not among them."""
     dispositions: dict[str, int] = field(default_factory=dict)
     sanitized_events: int = 0
     actions: int = 0

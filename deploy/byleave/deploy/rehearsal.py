@@ -40,7 +40,8 @@ MARKER = ".byleave-demo"
 SETTLE_S_MAX = 30.0
 COMMAND_S_MAX = 60.0
 PURPOSE = "train-assistant"
-MANIFEST_APPLICATIONS = ("xterm", "editor", "terminal", "explorer", "shellexperiencehost", "applicationframehost")
+MANIFEST_APPLICATIONS = ("xterm", "editor", "terminal", "explorer", "shellexperiencehost", "applicationframehost",
+                         "recording:ducktrack-macos")  # fmt: skip
 DESK, REPLAY, CANARY = "ep-desk", "ep-replay", "ep-canary"
 LIVE_TEXT = (
     "please send the notes to maria.keller@example.com\n"
@@ -119,7 +120,7 @@ class Rehearsal:
         environment, source, said = self._screen()
         self.facts.live = said
         self.fleet.launch(DESK, "agent", ["--endpoint", DESK, "--source", source], environment)
-        self.fleet.launch(REPLAY, "agent", ["--endpoint", REPLAY, "--source", "replay:office"])
+        self.fleet.launch(REPLAY, "agent", ["--endpoint", REPLAY, "--source", recordings(), "--speed", "2"])
         self.fleet.launch(CANARY, "agent", ["--endpoint", CANARY, "--source", "canary:7"])
         self.fleet.await_ready(DESK, REPLAY, CANARY)
         await_true(
@@ -197,8 +198,8 @@ class Rehearsal:
         for row in accounts:
             for label, count in row["labels"].items():
                 facts.redactions[label] = facts.redactions.get(label, 0) + int(count)
-        refused_events = sum(int(row["refused"]) for row in accounts)
-        unaccounted = facts.captured - facts.gaps - facts.discarded - facts.admitted - refused_events
+        facts.refused_events = sum(int(row["refused"]) for row in accounts)
+        unaccounted = facts.captured - facts.gaps - facts.discarded - facts.admitted - facts.refused_events
         balanced = facts.admitted == sum(facts.dispositions.values())
         facts.lost += abs(unaccounted)
         facts.require(unaccounted == 0, f"P8: {unaccounted} captured events are not accounted for")
@@ -351,6 +352,13 @@ class Rehearsal:
         written = sum(int(row["event_rows"]) + int(row["action_rows"]) for row in self._accounts())
         snapshots = LocalLake(self.home / "lake").history()
         return sum(file.rows for snapshot in snapshots for file in snapshot.added) >= written
+
+
+def recordings() -> str:
+    """What the second endpoint replays: the shipped recording, and real ones where the data folder beside the project is."""
+    beside = Path(__file__).resolve().parents[4] / "shared" / "data" / "recordings"
+    real = [str(folder) for folder in (beside / "opencua-windows", beside / "ducktrack-macos") if folder.is_dir()]
+    return ",".join(["replay:office", *real])
 
 
 def prepare_home(home: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -32,16 +33,25 @@ class Timeline:
     def __init__(self, events: Sequence[Observed], screen: Screen, speed: float = 1.0) -> None:
         if not 0 < speed <= 10_000:
             raise Misconfigured(f"speed {speed} must be above 0 and at most 10000")
-        self._events, self._speed = events, speed
-        self._screen = screen
+        self._events, self._speed = list(events), speed
+        self._screens = [(0, screen)]
         self._next = 0
         self._origin: tuple[int, int] | None = None
         self._focus: Observed | None = None
         self._told = True
 
+    def append(self, events: Sequence[Observed], screen: Screen) -> None:
+        """Another recording after this one, a second later, with windows and a screen of its own."""
+        after_ms = self._events[-1].at_ms + 1000 if self._events else 0
+        handles = 1 + max((event.window.handle for event in self._events if event.window), default=-1)
+        self._screens.append((len(self._events), screen))
+        for event in events:
+            window = replace(event.window, handle=event.window.handle + handles) if event.window else None
+            self._events.append(replace(event, at_ms=event.at_ms + after_ms, window=window))
+
     @property
     def screen(self) -> Screen:
-        return self._screen
+        return next(screen for first, screen in reversed(self._screens) if first < max(1, self._next))
 
     @property
     def alive(self) -> bool:
@@ -86,16 +96,25 @@ class Timeline:
         return True
 
 
-def replay(name: str, speed: float = 1.0) -> Timeline:
-    """The recording in folder `name`, or the one of that name that ships with the project. Raises Misconfigured."""
+def replay(names: str, speed: float = 1.0) -> Timeline:
+    """The recording in a folder, or one that ships with the project, by name; several, one after another, with commas between.
+
+    Raises Misconfigured.
+    """
+    first, *others = [load_recording(_folder(name)) for name in names.split(",")]
+    timeline = Timeline(*first, speed)
+    for other in others:
+        timeline.append(*other)
+    return timeline
+
+
+def _folder(name: str) -> Path:
     shipped = resources.files("byleave.producers").joinpath("recordings", name)
-    folder = Path(name) if Path(name).is_dir() else Path(str(shipped)) if "/" not in name and shipped.is_dir() else None
-    if folder is None:
-        raise Misconfigured(
-            f"no recording {name}: give a folder with events.jsonl, or one of {', '.join(shipped_recordings())}"
-        )
-    events, screen = load_recording(folder)
-    return Timeline(events, screen, speed)
+    if Path(name).is_dir():
+        return Path(name)
+    if "/" not in name and shipped.is_dir():
+        return Path(str(shipped))
+    raise Misconfigured(f"no recording {name}: give a folder with events.jsonl, or one of {', '.join(shipped_recordings())}")
 
 
 def shipped_recordings() -> list[str]:
