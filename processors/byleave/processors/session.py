@@ -102,8 +102,8 @@ def feed(state: EndpointState, batch: AdmittedBatch, rules: Rules) -> list[Sanit
 
 
 def close(state: EndpointState, rules: Rules, at: AdmittedBatch, *, vanished: bool = True) -> list[SanitizedBatch]:
-    """Closes a session without a batch of its own: decides what is held. Of an endpoint that vanished, the open token is dropped;
-    a halt is a boundary like the end (ruling 18).
+    """Closes a session without a batch of its own: decides what is held. Of an endpoint that vanished, the open token is
+    dropped; a halt is a boundary like the end (ruling 18).
 
     `at` is whatever came in its place, for the headers: a batch of the next session, or a closing record as a batch of none.
     """
