@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from pathlib import Path
@@ -55,13 +56,19 @@ def demo(
     except ByleaveError as error:
         raise type(error)(f"{error} (logs are in {folder / 'logs'})", reason=error.reason) from None
     if picture is not None:
-        console.save_svg(str(picture), title="byleave demo")
+        _draw(console, picture)
     if keep:
         _say_what_next(console, folder)
     if as_json:
         typer.echo(json.dumps(run.facts.record(), sort_keys=True))
     if run.facts.broken:
         raise typer.Exit(1)
+
+
+def _draw(console: Console, picture: Path) -> None:
+    """The terminal as SVG, without the web fonts that would be fetched by whoever looks at it."""
+    drawn = console.export_svg(title="byleave demo", unique_id="byleave-demo")
+    picture.write_text(re.sub(r"@font-face \{.*?\}\s*", "", drawn, flags=re.DOTALL), encoding="utf-8")
 
 
 def _ask_for_the_screen(console: Console) -> None:
