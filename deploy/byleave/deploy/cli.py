@@ -166,11 +166,12 @@ def generate(
     """
     from byleave.core.topics import load_catalogue
     from byleave.deploy import generate as generator
+    from byleave.deploy.roles import load_roles
 
     folder = root or Path(__file__).resolve().parents[3]
     if not (folder / "pyproject.toml").is_file():
         raise Misconfigured(f"{folder} is not the project's folder; say which is with --root")
-    stale = generator.stale(folder, generator.outputs(load_catalogue(), generator.load_roles()))
+    stale = generator.stale(folder, generator.outputs(load_catalogue(), load_roles()))
     if not check:
         generator.write(folder, stale)
     said = "is out of date; run `byleave generate`" if check else "written"

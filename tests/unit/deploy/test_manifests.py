@@ -17,9 +17,10 @@ from byleave.core import metrics, settings
 from byleave.core.topics import grants, load_catalogue
 from byleave.deploy import generate, manifests
 from byleave.deploy.provision import configs_of
+from byleave.deploy.roles import load_roles
 
 ROOT = Path(__file__).resolve().parents[3]
-CATALOGUE, TABLE = load_catalogue(), generate.load_roles()
+CATALOGUE, TABLE = load_catalogue(), load_roles()
 OUTPUTS = generate.outputs(CATALOGUE, TABLE)
 UNITS = sorted(path for path in OUTPUTS if path.endswith(".service"))
 
