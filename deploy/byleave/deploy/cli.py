@@ -94,15 +94,19 @@ def up(endpoint: EndpointNames = None, as_json: Json = False) -> None:
 
 @app.command()
 def down(as_json: Json = False) -> None:
-    """Stop the embedded Kafka of this installation; its data stay.
+    """Stop the embedded Kafka of this installation, and first the roles that a demo left running; their data stay.
 
     Example: byleave down
     """
     from byleave.core.settings import load_installation
     from byleave.deploy import broker
+    from byleave.deploy.fleet import stop_remembered
 
-    was_up = broker.stop(load_installation().home)
-    _print({"was_up": was_up}, "Kafka is stopped." if was_up else "Kafka was not running.", as_json)
+    home = load_installation().home
+    roles = stop_remembered(home)
+    was_up = broker.stop(home)
+    text = f"Stopped: {', '.join([*roles, *(['Kafka'] if was_up else [])]) or 'nothing, for nothing ran'}."
+    _print({"was_up": was_up, "roles": roles}, text, as_json)
 
 
 @app.command()

@@ -135,6 +135,8 @@ def _consent(console: Console, run: Rehearsal) -> None:
 def _stream(console: Console, run: Rehearsal) -> None:
     from rich.progress import BarColumn, Progress, TextColumn
 
+    from byleave.deploy.rehearsal import DESK
+
     run.type_work()
     began = time.monotonic()
     with Progress(
@@ -148,7 +150,7 @@ def _stream(console: Console, run: Rehearsal) -> None:
         while time.monotonic() - began < STREAM_S_MAX:
             admitted = run.redacted_so_far()
             bar.update(task, completed=admitted)
-            if admitted >= ADMITTED_MIN and not run.typing():
+            if admitted >= ADMITTED_MIN and not run.typing() and run.delivered(DESK):
                 break
             time.sleep(0.5)
     console.print(f"[green]✓[/] {admitted} events captured, sealed, streamed, admitted and redacted so far")

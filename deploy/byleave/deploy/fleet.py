@@ -40,7 +40,7 @@ class Fleet:
     def __init__(self, home: Path, environment: Mapping[str, str]) -> None:
         self._home = home
         self._environment = {**os.environ, **environment}
-        self._waiting: dict[str, subprocess.Popen[bytes]] = {}
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
         for folder in (home / "logs", home / "run"):
             folder.mkdir(parents=True, exist_ok=True)
             folder.chmod(0o700)
@@ -59,20 +59,29 @@ class Fleet:
                 start_new_session=True,
             )
         process.remember(self._pidfile(name), child.pid)
-        self._waiting[name] = child
+        self._children[name] = child
 
     def await_ready(self, *names: str) -> list[Member]:
         """Waits for these roles' ready lines. Raises Broken naming the log if one ends first, Transient after 60 s."""
         deadline = time.monotonic() + READY_S_MAX
-        return [self._ready(name, self._waiting.pop(name), deadline) for name in names]
+        return [self._ready(name, self._children[name], deadline) for name in names]
 
     def stop(self, name: str) -> None:
         """Ends one role: SIGTERM, then SIGKILL after ten seconds. Harmless if it is gone."""
         process.end(self._pidfile(name), patience_s=STOP_S_MAX)
+        self._reap()
 
     def stop_all(self) -> list[str]:
         """Ends whatever `<home>/run` remembers, newest first; gives the names of those that were alive."""
-        return stop_remembered(self._home)
+        ended = stop_remembered(self._home)
+        self._reap()
+        return ended
+
+    def _reap(self) -> None:
+        """Takes in the endings of children, so that none is left behind as a zombie or an open pipe."""
+        for child in self._children.values():
+            if child.poll() is not None and child.stdout is not None:
+                child.stdout.close()
 
     def _pidfile(self, name: str) -> Path:
         return self._home / "run" / f"{name}.pid"

@@ -266,6 +266,11 @@ class Rehearsal:
             return found
         return {}
 
+    def delivered(self, endpoint: str) -> bool:
+        """Whether the broker has all that the endpoint captured so far."""
+        report = self.report(endpoint)
+        return bool(report) and report["captured"] == report["delivered_events"] + report["gaps"]
+
     def redacted_so_far(self) -> int:
         """Events that the redactor has admitted by now."""
         return sum(int(row["admitted"]) for row in self._accounts())
@@ -345,7 +350,7 @@ class Rehearsal:
     def _accounted(self) -> bool:
         delivered = sum(int(self.report(name).get("delivered_events", 0)) for name in (DESK, REPLAY, CANARY))
         accounts = self._accounts()
-        decided = all(row["held"] == 0 for row in accounts)
+        decided = all(row["held"] == 0 and row["ended"] for row in accounts)
         return decided and sum(int(row["admitted"]) + int(row["refused"]) for row in accounts) >= delivered
 
     def _in_the_lake(self) -> bool:
