@@ -12,7 +12,7 @@ import pytest
 import typer
 
 from byleave.core.errors import Broken, Forged, Misconfigured, Refused, Transient
-from byleave.deploy import cli, generate
+from byleave.deploy import cli, roles
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -36,12 +36,12 @@ def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     [(Refused("no"), 1), (Forged("no"), 1), (Transient("no"), 1), (Broken("no"), 1), (Misconfigured("no"), 2)],
 )
 def test_an_error_of_ours_is_one_sentence_and_an_exit_code(monkeypatch, capsys, error: Exception, code: int) -> None:
-    monkeypatch.setattr(generate, "load_roles", lambda: (_ for _ in ()).throw(error))
+    monkeypatch.setattr(roles, "load_roles", lambda: (_ for _ in ()).throw(error))
     assert run(monkeypatch, capsys, "generate", "--check") == (code, "", "byleave: no\n")
 
 
 def test_an_unforeseen_error_is_told_without_its_words(monkeypatch, capsys) -> None:
-    monkeypatch.setattr(generate, "load_roles", lambda: {}["the typed secret"])
+    monkeypatch.setattr(roles, "load_roles", lambda: {}["the typed secret"])
     code, out, err = run(monkeypatch, capsys, "generate", "--check")
     assert (code, out) == (1, "")
     assert re.fullmatch(r"byleave: internal error KeyError at test_cli\.py:\d+; please report it\n", err)
@@ -59,7 +59,7 @@ def test_status_and_down_say_that_nothing_runs(monkeypatch, capsys, tmp_path: Pa
     code, out, _ = run(monkeypatch, capsys, "status", "--json")
     assert (code, json.loads(out)["up"]) == (1, False)
     code, out, _ = run(monkeypatch, capsys, "down", "--json")
-    assert (code, json.loads(out)) == (0, {"was_up": False})
+    assert (code, json.loads(out)) == (0, {"was_up": False, "roles": []})
     assert not (tmp_path / "home").exists()
 
 
