@@ -30,6 +30,7 @@ _DENIED = {
     KafkaError.CLUSTER_AUTHORIZATION_FAILED,
     KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
 }
+_SILENT = {KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT, KafkaError._RESOLVE}
 _FATAL = {KafkaError._FATAL, KafkaError._FENCED, KafkaError._AUTO_OFFSET_RESET, KafkaError.INVALID_PRODUCER_EPOCH}
 
 
@@ -40,6 +41,8 @@ def translate(error: KafkaError, doing: str) -> ByleaveError:
         return Refused(f"{doing}: the broker denies it ({name}); see 'byleave topics check'", reason="denied")
     if error.fatal() or error.code() in _FATAL:
         return Broken(f"{doing}: {name}; the client must be made anew", reason="client-fatal")
+    if error.code() in _SILENT:
+        return Transient(f"{doing}: no broker answers ({name}); see 'byleave status' and BYLEAVE_BOOTSTRAP", reason="broker")
     return Transient(f"{doing}: {name}", reason="broker")
 
 
@@ -105,7 +108,9 @@ class KafkaTail:
 
     def read(self, timeout_s: float) -> Sequence[Received]:
         found = []
-        for message in self._consumer.consume(READ_MAX, timeout_s):
+        first = self._consumer.poll(timeout_s)  # consume() alone would wait out its time, although a halt is there already
+        rest = self._consumer.consume(READ_MAX - 1, 0) if first is not None else []
+        for message in [*([first] if first is not None else []), *rest]:
             error = message.error()
             if error is None:
                 found.append(received(message))
@@ -180,13 +185,13 @@ class KafkaPublisher:
 
 
 def _asked(question: Callable[[], Answer], doing: str) -> Answer:
-    """Asks up to five times: a broker that has just started answers 'not ready' for a moment."""
+    """Asks up to five times: a broker that has just started answers 'not ready' for a moment. Silence is not asked twice."""
     for attempt in range(5):
         try:
             return question()
         except KafkaException as error:
             failure = translate(error.args[0], doing)
-            if not isinstance(failure, Transient) or attempt == 4:
+            if not isinstance(failure, Transient) or error.args[0].code() in _SILENT or attempt == 4:
                 raise failure from None
             time.sleep(0.2 * (attempt + 1))
     raise Broken("unreachable")  # the loop returns or raises
