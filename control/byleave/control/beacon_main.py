@@ -164,7 +164,7 @@ def main(argv: list[str]) -> int:
 
 def _run(installation: Installation, stop: threading.Event) -> None:
     connection = installation.kafka(ROLE)
-    watch = desk.open_watch(installation, ROLE)
+    watch = desk.open_watch(installation, ROLE, tries=desk.TRIES_MAX)
     # a beacon that could not be delivered for three seconds is worth less than the next one
     service = Service(installation, watch, lambda: KafkaPublisher(connection, **{"message.timeout.ms": 3_000, "linger.ms": 0}))
     server = metrics.serve(

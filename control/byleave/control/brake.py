@@ -22,6 +22,7 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
+from byleave.core.errors import Transient
 from byleave.core.kafka import Options, translate
 
 RAW_PREFIX = "raw."
@@ -31,7 +32,8 @@ ANSWER_S_MAX = 10.0
 def engage(connection: Options, site: str, endpoints: Iterable[str] | None) -> int:
     """Denies WRITE on the raw topics to everybody (`endpoints` None) or to these endpoints; gives the number of rules set.
 
-    Idempotent. Raises Refused where the cluster does not give principal `brake` the right: then the board must say so.
+    Idempotent. Raises Transient where no broker answers; Refused where the cluster does not give principal `brake` the right:
+    then the board must say so.
     """
     admin = AdminClient(dict(connection))
     _await(admin.create_acls([_deny(site, who) for who in _principals(endpoints)]), "setting the broker brake")
@@ -49,10 +51,7 @@ def release(connection: Options, site: str, endpoints: Iterable[str] | None) -> 
 def engaged(connection: Options, site: str) -> frozenset[str]:
     """Who is denied now: principal names, or '*' for everybody."""
     admin = AdminClient(dict(connection))
-    try:
-        found = admin.describe_acls(_filter(site, None)).result(timeout=ANSWER_S_MAX)
-    except KafkaException as error:
-        raise translate(error.args[0], "asking for the broker brake") from None
+    found = _answer(admin.describe_acls(_filter(site, None)), "asking for the broker brake")
     return frozenset(str(rule.principal).removeprefix("User:") for rule in found)
 
 
@@ -87,10 +86,13 @@ def _filter(site: str, who: str | None) -> AclBindingFilter:
 
 
 def _await(futures: Mapping[Any, Future[Any]], doing: str) -> list[list[Any]]:
-    answers = []
-    for future in futures.values():
-        try:
-            answers.append(future.result(timeout=ANSWER_S_MAX) or [])
-        except KafkaException as error:
-            raise translate(error.args[0], doing) from None
-    return answers
+    return [_answer(future, doing) or [] for future in futures.values()]
+
+
+def _answer(future: Future[Any], doing: str) -> Any:
+    try:
+        return future.result(timeout=ANSWER_S_MAX)
+    except KafkaException as error:
+        raise translate(error.args[0], doing) from None
+    except TimeoutError:  # an OSError: whoever keeps files would take it for a full disk
+        raise Transient(f"{doing}: no broker answers within {ANSWER_S_MAX:.0f} s", reason="broker") from None

@@ -23,6 +23,8 @@ from byleave.core.topics import ENDPOINT, load_catalogue
 READ_S_MAX = 20.0
 PUBLISH_S_MAX = 10.0
 TRIES_MAX = 8
+COMMAND_TRIES_MAX = 2
+"""Of a command: a person waits for it."""
 CONTROL = "control."
 Made = TypeVar("Made")
 
@@ -32,13 +34,15 @@ def readable(role: str) -> tuple[str, ...]:
     return tuple(t.name for t in load_catalogue().topics if t.name.startswith(CONTROL) and role in t.readers)
 
 
-def open_watch(installation: Installation, principal: str, role: str = "", topics: Collection[str] = ()) -> ControlWatch:
-    """A watch on what the principal may read, or on `topics` only. Raises Transient after TRIES_MAX tries; Refused."""
+def open_watch(
+    installation: Installation, principal: str, role: str = "", topics: Collection[str] = (), *, tries: int = COMMAND_TRIES_MAX
+) -> ControlWatch:
+    """A watch on what the principal may read, or on `topics` only. Raises Transient after so many tries; Refused."""
     role = role or principal
     knowledge = Knowledge(pinned_root(installation.home, installation.site), installation.site)
     names = [installation.topic(name) for name in (topics or readable(role))]
     own = principal if role == ENDPOINT else next(p.group for p in load_catalogue().principals if p.name == role)
-    tail = persistent(lambda: KafkaTail(installation.kafka(principal), f"{installation.site}{own}", names))
+    tail = persistent(lambda: KafkaTail(installation.kafka(principal), f"{installation.site}{own}", names), tries)
     return ControlWatch(tail, knowledge, installation.site)
 
 
@@ -96,13 +100,13 @@ def officer(home: Path, name: str) -> Ed25519PrivateKey:
     return read_signing_key(home / "officers" / f"{name}.key")
 
 
-def persistent(make: Callable[[], Made]) -> Made:
-    """Tries up to TRIES_MAX times, pausing up to 3 s: a broker that restarts is no failure yet. Raises the last Transient."""
-    for attempt in range(TRIES_MAX):
+def persistent(make: Callable[[], Made], tries: int = TRIES_MAX) -> Made:
+    """Tries so many times, pausing up to 3 s: a broker that restarts is no failure yet. Raises the last Transient."""
+    for attempt in range(tries):
         try:
             return make()
         except Transient:
-            if attempt == TRIES_MAX - 1:
+            if attempt == tries - 1:
                 raise
             time.sleep(min(3.0, 0.25 * 2**attempt))
     raise AssertionError("the loop returns or raises")

@@ -1,0 +1,54 @@
+"""A broker that does not answer: every command says so in a bounded time, in an error of ours, and names what to look at."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from byleave.control import brake, desk
+from byleave.core import kafka
+from byleave.core.errors import Transient
+
+
+@pytest.fixture
+def nobody() -> Iterator[dict[str, str | int | bool]]:
+    """Options of a cluster at a port that is taken and that nobody answers on."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield {"bootstrap.servers": f"127.0.0.1:{held.getsockname()[1]}", "log_level": 0}
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [lambda at: brake.engage(at, "t.", None), lambda at: brake.release(at, "t.", ["ep-a"]), lambda at: brake.engaged(at, "t.")],
+)
+def test_a_brake_that_nobody_answers_for_is_an_error_of_ours(nobody: Any, monkeypatch: pytest.MonkeyPatch, ask: Any) -> None:
+    """The client's own is an OSError: `byleave halt` would end as a bug, and the beacon as if its disk were full."""
+    monkeypatch.setattr(brake, "ANSWER_S_MAX", 0.2)
+    with pytest.raises(Transient, match="no broker answers"):
+        ask(nobody)
+
+
+def test_a_silent_broker_is_asked_once_and_named(nobody: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kafka, "REQUEST_S_MAX", 0.2)
+    slept: list[float] = []
+    monkeypatch.setattr(kafka.time, "sleep", slept.append)
+    with pytest.raises(Transient, match=r"no broker answers .*byleave status"):
+        kafka.KafkaTail(nobody, "t.nobody", ["t.control.state.v1"])
+    assert slept == []
+
+
+def test_a_command_gives_up_sooner_than_a_role(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(desk.time, "sleep", lambda _: None)
+    tried: list[int] = []
+
+    def never() -> None:
+        tried.append(1)
+        raise Transient("down")
+
+    with pytest.raises(Transient):
+        desk.persistent(never, desk.COMMAND_TRIES_MAX)
+    assert len(tried) == desk.COMMAND_TRIES_MAX < desk.TRIES_MAX
