@@ -106,13 +106,13 @@ def _recorded(path: Path, default: str) -> str:
 
 def _address(env: Mapping[str, str], name: str, default: str) -> str:
     value = env.get(name) or default
-    if not _ADDRESS.fullmatch(value):
+    if not _ADDRESS.fullmatch(value) or not all(0 < int(one.rpartition(":")[2]) <= 65535 for one in value.split(",")):
         raise Misconfigured(f"{name} is {value!r}: it must be host:port")
     return value
 
 
 def _port(env: Mapping[str, str], name: str, default: int) -> int:
     value = env.get(name) or str(default)
-    if not value.isdigit() or int(value) > 65535:
+    if not value.isdecimal() or int(value) > 65535:
         raise Misconfigured(f"{name} is {value!r}: it must be a port number, 0 to 65535")
     return int(value)

@@ -35,9 +35,12 @@ def test_a_typo_in_a_name_does_not_leave_the_setting_unset(tmp_path: Path) -> No
         ("BYLEAVE_BOOTSTRAP", "kafka"),
         ("BYLEAVE_BOOTSTRAP", "kafka:port"),
         ("BYLEAVE_BOOTSTRAP", "kafka:9093 other:9093"),
+        ("BYLEAVE_BOOTSTRAP", "kafka:99999"),
+        ("BYLEAVE_BOOTSTRAP", "kafka:9093,other:0"),
         ("BYLEAVE_KEYRING", ":"),
         ("BYLEAVE_METRICS_PORT", "70000"),
         ("BYLEAVE_METRICS_PORT", "-1"),
+        ("BYLEAVE_METRICS_PORT", "²"),
     ],
 )
 def test_a_value_that_cannot_be_is_refused_by_name(tmp_path: Path, name: str, value: str) -> None:
