@@ -13,7 +13,7 @@ import json
 import sys
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -211,9 +211,13 @@ def main() -> None:
         _fail(str(error), 2)
     except ByleaveError as error:
         _fail(str(error), 1)
+    except OSError as error:
+        if error.filename is None:
+            _fail_unforeseen(error)
+        what = f"{error.filename} cannot be used ({type(error).__name__})"
+        _fail(f"{what}: see to its rights and its disk, or name another folder with BYLEAVE_HOME", 2)
     except Exception as error:  # noqa: BLE001 - the last resort: told by type and place, never by content
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        _fail(f"internal error {type(error).__name__} at {Path(place.filename).name}:{place.lineno}; please report it", 1)
+        _fail_unforeseen(error)
 
 
 def _cluster(principal: str, endpoint: list[str] | None) -> tuple[dict[str, str | int | bool], str, Catalogue, tuple[str, ...]]:
@@ -231,7 +235,12 @@ def _print(report: dict[str, object], text: str, as_json: bool) -> None:
     typer.echo(json.dumps(report, sort_keys=True) if as_json else text)
 
 
-def _fail(sentence: str, code: int) -> None:
+def _fail_unforeseen(error: Exception) -> NoReturn:
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    _fail(f"internal error {type(error).__name__} at {Path(place.filename).name}:{place.lineno}; please report it", 1)
+
+
+def _fail(sentence: str, code: int) -> NoReturn:
     typer.echo(f"byleave: {sentence}", err=True)
     sys.exit(code)
 

@@ -225,7 +225,7 @@ def _metadata(admin: AdminClient) -> Mapping[str, Any]:
     try:
         topics: Mapping[str, Any] = admin.list_topics(timeout=REQUEST_S_MAX).topics
     except KafkaException as error:
-        raise Transient(f"the brokers did not answer: {_why(error)}") from None
+        raise Transient(f"no broker answers ({_why(error)}); see 'byleave status' and BYLEAVE_BOOTSTRAP") from None
     return topics
 
 

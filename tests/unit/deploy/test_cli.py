@@ -47,6 +47,22 @@ def test_an_unforeseen_error_is_told_without_its_words(monkeypatch, capsys) -> N
     assert re.fullmatch(r"byleave: internal error KeyError at test_cli\.py:\d+; please report it\n", err)
 
 
+def test_a_home_that_cannot_be_used_is_wrong_configuration(monkeypatch, capsys, tmp_path: Path) -> None:
+    (tmp_path / "home").write_text("a file, not a folder")
+    code, out, err = run(monkeypatch, capsys, "up")
+    assert (code, out) == (2, "")
+    assert err.startswith(f"byleave: {tmp_path / 'home'}")
+    assert err.endswith("name another folder with BYLEAVE_HOME\n")
+    assert err.count("\n") == 1
+
+
+def test_an_error_of_the_system_without_a_file_is_told_without_its_words(monkeypatch, capsys) -> None:
+    monkeypatch.setattr(roles, "load_roles", lambda: (_ for _ in ()).throw(TimeoutError("the typed secret")))
+    code, _, err = run(monkeypatch, capsys, "generate", "--check")
+    assert code == 1
+    assert re.fullmatch(r"byleave: internal error TimeoutError at test_cli\.py:\d+; please report it\n", err)
+
+
 def test_wrong_usage_and_unknown_settings_are_exit_code_2(monkeypatch, capsys) -> None:
     assert run(monkeypatch, capsys, "nonsense")[0] == 2
     monkeypatch.setenv("BYLEAVE_SIET", "x.")
