@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from byleave.core.errors import Broken
+
 FILES_MAX = 200_000
 FILE_BYTES_MAX = 1 << 31
 
@@ -32,6 +34,8 @@ class Sweep:
 
 def sweep(folders: Iterable[Path], secrets: Iterable[str]) -> Sweep:
     """Searches every regular file for each secret as UTF-8 and UTF-16, upper- and lower-case forms included.
+
+    Raises Broken if there is more than it searches: what was not searched is not free of hits.
 
     Encrypted bytes would hide nothing that compression hides as well, so this is evidence beside the magic bytes and the key
     tests, not instead of them.
@@ -58,12 +62,14 @@ def _files(folders: Iterable[Path]) -> Iterator[Path]:
             if path.is_file() and not path.is_symlink():
                 seen += 1
                 if seen > FILES_MAX:
-                    return
+                    raise Broken(f"more than {FILES_MAX} files under {folder}: they were not all searched")
                 yield path
 
 
 def _search(path: Path, size: int, needles: list[tuple[int, bytes]]) -> Iterator[Hit]:
-    if not 0 < size <= FILE_BYTES_MAX:
+    if size > FILE_BYTES_MAX:
+        raise Broken(f"{path} has {size} bytes, more than {FILE_BYTES_MAX}: it was not searched")
+    if size == 0:
         return
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         for start, end in _extents(file.fileno(), size):

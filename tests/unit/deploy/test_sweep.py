@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from byleave.core.errors import Broken
+from byleave.deploy import sweep as sweeping
 from byleave.deploy.sweep import sweep
 
 SECRET = "Tr0ub4dor&3-kestrel"
@@ -36,3 +38,14 @@ def test_a_secret_behind_a_hole_in_a_file_is_found(tmp_path: Path) -> None:
         file.truncate(40_000_000)
     found = sweep([tmp_path], [SECRET])
     assert [hit.offset for hit in found.hits] == [20_000_000]
+
+
+@pytest.mark.parametrize(("bound", "most"), [("FILE_BYTES_MAX", 10), ("FILES_MAX", 1)])
+def test_what_cannot_be_searched_whole_is_said_and_never_counted_as_clean(
+    tmp_path: Path, monkeypatch, bound: str, most: int
+) -> None:
+    monkeypatch.setattr(sweeping, bound, most)
+    for name in "ab":
+        (tmp_path / name).write_bytes(b"x" * 11)
+    with pytest.raises(Broken, match="not"):
+        sweep([tmp_path], [SECRET])
