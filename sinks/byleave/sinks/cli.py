@@ -190,6 +190,8 @@ def _ledger_lines(head: str | None = None) -> Iterator[Line]:
     from byleave.sinks.ledger import parse_head, read_head, verify
 
     folder = load_installation().home / "ledger"
+    if not folder.is_dir():  # "nobody looked" must never be the answer of a folder that is not there
+        raise Misconfigured(f"there is no ledger in {folder}; name the keyring's state folder with BYLEAVE_HOME")
     return verify(folder, parse_head(head) if head else read_head(folder))
 
 

@@ -16,7 +16,7 @@ import pytest
 from lake_site import DAY, PURPOSE, As, LakeSite, Stream
 from typer.testing import CliRunner
 
-from byleave.core.errors import ByleaveError, Forged, Refused
+from byleave.core.errors import ByleaveError, Forged, Misconfigured, Refused
 from byleave.core.keyring import LEASE_S_MAX
 from byleave.core.settings import load_installation
 from byleave.deploy.pki import ensure_pki
@@ -189,6 +189,14 @@ def test_who_read_answers_from_the_ledger_alone(served: LakeSite) -> None:
     _, answer, _ = run("who-read", "--snapshot", str(snapshot))
     assert b"ann as ml" in answer
     assert b"records of 1 people" in answer
+
+
+def test_a_ledger_that_is_not_there_is_no_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BYLEAVE_HOME", str(tmp_path / "another"))
+    for words in (("who-read",), ("ledger", "verify")):
+        result = CliRunner().invoke(app, [*words])
+        assert isinstance(result.exception, Misconfigured)
+        assert result.stdout == ""
 
 
 def test_verify_finds_a_snapshot_that_is_not_on_record_and_a_lost_head(served: LakeSite) -> None:
