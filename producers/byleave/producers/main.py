@@ -213,10 +213,10 @@ def main(argv: list[str]) -> int:
     try:
         return _run(options, load_installation(), lambda: bool(stop))
     except Misconfigured as error:
-        print(error, file=sys.stderr)  # noqa: T201 - the one sentence
+        print(f"agent: {error}", file=sys.stderr)  # noqa: T201 - the one sentence
         return 2
     except ByleaveError as error:
-        print(error, file=sys.stderr)  # noqa: T201 - the one sentence
+        print(f"agent: {error}", file=sys.stderr)  # noqa: T201 - the one sentence
         return 1
 
 
