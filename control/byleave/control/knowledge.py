@@ -80,7 +80,7 @@ class Knowledge:
         self._manifests: dict[str, Manifest] = {}
         self._enrolments: dict[str, Enrolment] = {}
         self._consents: dict[str, Consent] = {}
-        self._early: dict[str, bytes] = {}
+        self._early: dict[str, list[bytes]] = {}
         self._folds = {
             "control.state.v1": self._learn_state, "control.halt.v1": self._learn_halt, "control.beacon.v1": self._learn_beacon,
             "control.manifest.v1": self._learn_manifest, "control.enrolment.v1": self._learn_enrolment,
@@ -266,9 +266,8 @@ class Knowledge:
         self._enrolments[enrolment.endpoint] = enrolment
         if known is not None and known.person_key != enrolment.person_key:
             self._consents.pop(known.subject, None)  # signed by a key that is the person's no more
-        early = self._early.pop(enrolment.subject, None)
-        if early is not None:
-            with contextlib.suppress(Forged, Refused):  # then nobody has consented
+        for early in self._early.pop(enrolment.subject, ()):
+            with contextlib.suppress(Forged, Refused):  # what is forged or replaced counts for nothing, as in any other order
                 self._learn_consent(early)
         return enrolment
 
@@ -276,9 +275,10 @@ class Knowledge:
         subject = load(Consent, dsse.load_envelope(unverified).body).subject  # only to find the key that must have signed it
         key = next((e.person_key for e in self._enrolments.values() if e.subject == subject), None)
         if key is None:
-            if unverified is None or len(self._early) >= EARLY_MAX:
+            if unverified is None or sum(map(len, self._early.values())) >= EARLY_MAX:
+                self._early.pop(subject, None)  # half of what a person said may end in a yes that was taken back
                 raise Refused("too many consents of people who are not enrolled", reason="unknown-subject")
-            self._early[subject] = unverified
+            self._early.setdefault(subject, []).append(unverified)
             return None
         consent, _ = trust.verify_by(verify_key(key), Consent, unverified, site=self.site)
         known = self._consents.get(subject)
