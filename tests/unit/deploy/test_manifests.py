@@ -123,6 +123,16 @@ def test_a_unit_is_accepted_by_systemd_itself(path: str, tmp_path: Path) -> None
     assert ours == [], done.stderr
 
 
+def test_the_agents_unit_gives_what_the_agent_cannot_start_without(capsys: pytest.CaptureFixture[str]) -> None:
+    from byleave.producers.main import main
+
+    with pytest.raises(SystemExit):
+        main([])
+    required = set(re.findall(r"--[a-z]+", capsys.readouterr().err.split("required:")[1]))
+    assert required
+    assert required <= set(next(role for role in TABLE.roles if role.name == "agent").command.split())
+
+
 @pytest.mark.parametrize("path", UNITS)
 def test_a_unit_runs_its_role_without_privileges_swap_or_core_dumps(path: str) -> None:
     lines = OUTPUTS[path].splitlines()
