@@ -1,7 +1,8 @@
 """Edge: structured logs that cannot hold content (P4).
 
 An event is a constant name and fields from one list, each a number or a short identifier. A field that is not on the list, or a
-value that is not of its type, is a programming error: it raises in tests and is replaced by its type's name in production.
+value that is not of its type, is a programming error: it is replaced by its type's name. A single word passes as an identifier:
+that no caller puts captured text into a field is the callers' part, and each passes constants, places and counts only.
 """
 
 from __future__ import annotations
