@@ -16,7 +16,7 @@ from byleave.core.errors import Misconfigured, Refused
 
 app = typer.Typer(no_args_is_help=True)
 run = typer.Typer(help="Run one role of the site in this process.", no_args_is_help=True)
-me = typer.Typer(help="What concerns you: consent, pause, what was taken.", no_args_is_help=True)
+me = typer.Typer(help="What concerns you: your consent.", no_args_is_help=True)
 app.add_typer(run, name="run")
 app.add_typer(me, name="me")
 
