@@ -47,3 +47,27 @@ def test_each_promise_has_a_paragraph_and_a_test_file() -> None:
     for number in range(1, 9):
         assert f"\n## P{number}: " in page
         assert len(list((ROOT / "tests" / "promises").glob(f"test_p{number}_*.py"))) == 1
+
+
+CITED = re.compile(r"\brulings? (\d+(?:(?:, | and | to )\d+)*)")
+
+
+def cited(text: str) -> set[int]:
+    """The numbers in 'ruling 19', 'rulings 2 and 3', 'rulings 12 to 14'."""
+    found: set[int] = set()
+    for words in CITED.findall(text):
+        for first, last in re.findall(r"(\d+)(?: to (\d+))?", words):
+            found |= set(range(int(first), int(last or first) + 1))
+    return found
+
+
+def test_every_ruling_that_a_file_cites_stands_on_its_page() -> None:
+    page = (ROOT / "docs" / "rulings.md").read_text(encoding="utf-8")
+    told = {int(number) for number in re.findall(r"^\| (\d+) \|", page, re.M)}
+    rooms = ("schemas", "core", "control", "producers", "processors", "sinks", "deploy", "bench", "docs")
+    kinds = (".py", ".avsc", ".toml", ".md")
+    files = [path for room in rooms for path in (ROOT / room).rglob("*") if path.suffix in kinds]
+    wanted = set().union(*(cited(path.read_text(encoding="utf-8")) for path in files))
+    assert cited("rulings 2 and 3, rulings 12 to 14, ruling 22") == {2, 3, 12, 13, 14, 22}
+    assert wanted
+    assert wanted <= told
