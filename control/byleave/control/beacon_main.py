@@ -156,6 +156,8 @@ def main(argv: list[str]) -> int:
     try:
         _run(load_installation(), stop)
     except (ByleaveError, OSError) as error:
+        if isinstance(error, Transient) and stop.is_set():
+            return 0  # told to end before the broker had answered
         said = str(error) if isinstance(error, ByleaveError) else f"its memory file cannot be written ({type(error).__name__})"
         print(f"beacon: {said}", file=sys.stderr)  # noqa: T201 - the process contract
         return 2 if isinstance(error, Misconfigured) else 1
@@ -164,7 +166,7 @@ def main(argv: list[str]) -> int:
 
 def _run(installation: Installation, stop: threading.Event) -> None:
     connection = installation.kafka(ROLE)
-    watch = desk.open_watch(installation, ROLE, tries=desk.TRIES_MAX)
+    watch = desk.open_watch(installation, ROLE, tries=desk.TRIES_MAX, pause=stop.wait)
     # a beacon that could not be delivered for three seconds is worth less than the next one
     service = Service(installation, watch, lambda: KafkaPublisher(connection, **{"message.timeout.ms": 3_000, "linger.ms": 0}))
     server = metrics.serve(

@@ -27,6 +27,7 @@ COMMAND_TRIES_MAX = 2
 """Of a command: a person waits for it."""
 CONTROL = "control."
 Made = TypeVar("Made")
+Pause = Callable[[float], object]
 
 
 def readable(role: str) -> tuple[str, ...]:
@@ -35,14 +36,15 @@ def readable(role: str) -> tuple[str, ...]:
 
 
 def open_watch(
-    installation: Installation, principal: str, role: str = "", topics: Collection[str] = (), *, tries: int = COMMAND_TRIES_MAX
-) -> ControlWatch:
+    installation: Installation, principal: str, role: str = "", topics: Collection[str] = (),
+    *, tries: int = COMMAND_TRIES_MAX, pause: Pause = time.sleep,
+) -> ControlWatch:  # fmt: skip
     """A watch on what the principal may read, or on `topics` only. Raises Transient after so many tries; Refused."""
     role = role or principal
     knowledge = Knowledge(pinned_root(installation.home, installation.site), installation.site)
     names = [installation.topic(name) for name in (topics or readable(role))]
     own = principal if role == ENDPOINT else next(p.group for p in load_catalogue().principals if p.name == role)
-    tail = persistent(lambda: KafkaTail(installation.kafka(principal), f"{installation.site}{own}", names), tries)
+    tail = persistent(lambda: KafkaTail(installation.kafka(principal), f"{installation.site}{own}", names), tries, pause)
     return ControlWatch(tail, knowledge, installation.site)
 
 
@@ -100,13 +102,15 @@ def officer(home: Path, name: str) -> Ed25519PrivateKey:
     return read_signing_key(home / "officers" / f"{name}.key")
 
 
-def persistent(make: Callable[[], Made], tries: int = TRIES_MAX) -> Made:
-    """Tries so many times, pausing up to 3 s: a broker that restarts is no failure yet. Raises the last Transient."""
+def persistent(make: Callable[[], Made], tries: int = TRIES_MAX, pause: Pause = time.sleep) -> Made:
+    """Tries so many times, pausing up to 3 s: a broker that restarts is no failure yet. Raises the last Transient.
+
+    `pause` may say True: then there is no use in waiting, since this process is to end.
+    """
     for attempt in range(tries):
         try:
             return make()
         except Transient:
-            if attempt == tries - 1:
+            if attempt == tries - 1 or pause(min(3.0, 0.25 * 2**attempt)):
                 raise
-            time.sleep(min(3.0, 0.25 * 2**attempt))
     raise AssertionError("the loop returns or raises")

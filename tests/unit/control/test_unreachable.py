@@ -41,8 +41,7 @@ def test_a_silent_broker_is_asked_once_and_named(nobody: Any, monkeypatch: pytes
     assert slept == []
 
 
-def test_a_command_gives_up_sooner_than_a_role(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(desk.time, "sleep", lambda _: None)
+def test_a_command_gives_up_sooner_than_a_role() -> None:
     tried: list[int] = []
 
     def never() -> None:
@@ -50,5 +49,9 @@ def test_a_command_gives_up_sooner_than_a_role(monkeypatch: pytest.MonkeyPatch) 
         raise Transient("down")
 
     with pytest.raises(Transient):
-        desk.persistent(never, desk.COMMAND_TRIES_MAX)
+        desk.persistent(never, desk.COMMAND_TRIES_MAX, lambda _: None)
     assert len(tried) == desk.COMMAND_TRIES_MAX < desk.TRIES_MAX
+    tried.clear()
+    with pytest.raises(Transient):
+        desk.persistent(never, desk.TRIES_MAX, lambda _: True)  # told to end meanwhile
+    assert len(tried) == 1
