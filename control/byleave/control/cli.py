@@ -191,7 +191,8 @@ def _endpoint(text: str) -> tuple[str, str, str]:
 
 
 def _board_lines(report: dict[str, Any]) -> Iterable[str]:
-    yield f"Epoch {report['epoch']}; last beacon {report['beacon_age_ms']} ms ago."
+    age_ms = report["beacon_age_ms"]
+    yield f"Epoch {report['epoch']}; " + ("no beacon was heard." if age_ms is None else f"last beacon {age_ms} ms ago.")
     for found in report["orders"]:
         yield f"Order {found['halt_id'][:12]} ({found['what']}, {found['scope']}): {found['sentence']}."
         for row in found["rows"]:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from byleave.control import brake, desk
+from byleave.control.cli import _board_lines
 from byleave.core import kafka
 from byleave.core.errors import Transient
 
@@ -55,3 +56,9 @@ def test_a_command_gives_up_sooner_than_a_role() -> None:
     with pytest.raises(Transient):
         desk.persistent(never, desk.TRIES_MAX, lambda _: True)  # told to end meanwhile
     assert len(tried) == 1
+
+
+def test_a_board_that_never_heard_a_beacon_says_so() -> None:
+    report: dict[str, Any] = {"epoch": 1, "beacon_age_ms": None, "orders": [], "endpoints": []}
+    assert next(iter(_board_lines(report))) == "Epoch 1; no beacon was heard."
+    assert next(iter(_board_lines(report | {"beacon_age_ms": 0}))) == "Epoch 1; last beacon 0 ms ago."
