@@ -17,7 +17,7 @@ import pytest
 
 from byleave.control import beacon as service
 from byleave.control import bootstrap, lease, resume, trust
-from byleave.control.admission import Admitted, Claim, Refuses, Waits, decide
+from byleave.control.admission import SKEW_MS, Admitted, Claim, Refuses, Waits, decide
 from byleave.control.documents import Halt, Request, Scope, State, digest, dump
 from byleave.control.knowledge import Knowledge
 from byleave.control.rollcall import LEASE_OVER_MS
@@ -178,13 +178,13 @@ class World:
         epoch = k.state.epoch if k.state else 0
         if self.permit_epoch != epoch and not self.to_endpoint.cut(now_ms) and boot_ms - self.asked_boot_ms > 400:
             self._ask(now_ms, boot_ms, epoch)
-        orders = () if self.mutant == "orders ignored" else k.orders("ep-a", "capture", epoch)
+        orders = () if self.mutant in ("orders ignored", "liar") else k.orders("ep-a", "capture", epoch)
         permit = self.permit if self.permit_epoch == epoch else None
         answer = lease.verdict(permit, k.beacon, k.state_digest, halted=bool(orders), boot_ms=boot_ms)
-        if self.mutant == "no lease" and answer is lease.Verdict.STALE and permit:
+        if self.mutant in ("no lease", "liar") and answer is lease.Verdict.STALE and permit:
             answer = lease.Verdict.CAPTURE
         if answer is lease.Verdict.CAPTURE and permit and k.leave("ep-a", now_ms):
-            stamp = now_ms - 20_000 if self.mutant == "wall clock" else lease.permit_time_ms(permit, boot_ms)
+            stamp = now_ms - 20_000 if self.mutant in ("wall clock", "liar") else lease.permit_time_ms(permit, boot_ms)
             stamped = 2 if self.mutant == "stamp without epoch" and self.resume_ms < T0 + RUN_MS else epoch
             manifest = bytes.fromhex(self.manifest)
             self.arriving.append((now_ms + self.chance.choice((50, 200, 1_500)), len(self.captured)))
@@ -249,6 +249,19 @@ def test_an_endpoint_that_ignores_orders_gets_nothing_past_the_fence(home: Path)
     worlds = [World(home, seed, "orders ignored").run() for seed in range(8)]
     assert any(w.effective_ms <= true_ms < w.resume_ms for w in worlds for true_ms, _ in w.captured)
     assert sum(w.leaks() for w in worlds) == 0
+
+
+def test_an_endpoint_that_lies_about_the_time_gets_nothing_past_the_fence_that_the_broker_stamped_too_late(home: Path) -> None:
+    """It ignores orders and lease and backdates by 20 s, and the network lets the fence lag (docs/adr/0006)."""
+    worlds = [World(home, seed, "liar").run() for seed in range(8)]
+    late = [
+        (claim.hi_max < w.effective_ms, said)
+        for w in worlds
+        for _, claim, said in w.verdicts()
+        if claim.epoch == 1 and claim.append_ms > w.effective_ms + SKEW_MS
+    ]
+    assert sum(backdated for backdated, _ in late) > 100
+    assert all(said == Refuses("halted") for _, said in late)
 
 
 def test_the_same_seed_gives_the_same_run(home: Path, worlds: list[World]) -> None:

@@ -1,14 +1,15 @@
-"""The fence: whether a batch that was captured then may pass now (P1, P2; rulings 2 and 3; docs/formats/control.md, section 5).
+"""The fence: whether a batch that was captured then may pass now (P1, P2; docs/adr/0006; docs/formats/control.md, section 5).
 
 Pure: a function of what the batch claims, what the broker stamped, and the control documents. Redactor and sink ask the same
 question, and an auditor can ask it again. The caller has checked the batch's signature: the claim is the endpoint's word.
 
 Promises  nothing captured at or after the effective time of an order that stops it is ever admitted, however late it comes;
-          everything captured before it, under a leave and a consent, is admitted once a beacon closes that time.
+          nothing that the broker stamped more than `SKEW_MS` after that time is, whatever the endpoint says of its capture;
+          everything else, under a leave and a consent, is admitted once a beacon closes both times.
 Waits     while the documents that could refuse it may still be on their way; neither dropped nor let through.
 
-A beacon of time T says: every order effective at or before T is in this list. That is why `hi <= T` settles the matter.
-For an endpoint that lies about `hi` the bound is the broker's stamp, and it holds once the order has been heard of here.
+A beacon of time T says: every order effective at or before T is in this list. So `hi <= T` settles what an honest endpoint
+says, and `append - SKEW_MS <= T` what the broker says of one that lies: no order that would refuse it can still be on its way.
 """
 
 from __future__ import annotations
@@ -132,7 +133,7 @@ def _orders(claim: Claim, knowledge: Knowledge) -> Waits | Refuses | None:
 
 def _closed(claim: Claim, knowledge: Knowledge) -> Admitted | Waits:
     beacon = knowledge.beacon
-    if beacon is None or beacon.epoch < claim.epoch or claim.hi_max > beacon.service_ms:
+    if beacon is None or beacon.epoch < claim.epoch or beacon.service_ms < max(claim.hi_max, claim.append_ms - SKEW_MS):
         return Waits("uncovered")
     # a beacon drops what a state lifted, so it closes nothing until that state, and with it what was lifted, has been read
     return Admitted(beacon.service_ms) if knowledge.vouched(beacon) else Waits("state-unread")

@@ -150,15 +150,23 @@ def test_an_endpoint_that_backdates_is_caught_by_the_brokers_stamp(site: Any) ->
     assert decide(claim(site, T - 5_000, append_ms=T + SKEW_MS + 1), knowledge) == Refuses("halted")
 
 
-def test_a_backdated_batch_is_refused_by_the_brokers_stamp_once_the_order_is_known_and_not_before(site: Any) -> None:
-    """The known limit of docs/formats/control.md, section 5: a fence that lags believes an older beacon about `hi`."""
+def test_a_backdated_batch_is_never_admitted_however_far_the_fence_lags(site: Any) -> None:
+    """The counterexample of docs/adr/0006: the newest beacon covers what the batch says, not what the broker says of it."""
     knowledge, order = at(site, T - 1), site.halt()
     backdated = claim(site, T - 1, append_ms=T + SKEW_MS + 1)
-    assert decide(backdated, knowledge) == Admitted(T - 1)
+    assert decide(backdated, knowledge) == Waits("uncovered")
+    at(site, T, knowledge)
+    assert decide(backdated, knowledge) == Waits("uncovered")
     knowledge.learn(HALT, order)
     assert decide(backdated, knowledge) == Waits("halt-time-unknown")
     at(site, T + 1_000, knowledge, **{id_of(order): T})
     assert decide(backdated, knowledge) == Refuses("halted")
+
+
+def test_what_arrives_late_waits_for_the_beacon_that_closes_the_brokers_stamp_and_not_a_moment_longer(site: Any) -> None:
+    spooled = claim(site, T - 60_000, append_ms=T + SKEW_MS)
+    assert decide(spooled, at(site, T - 1)) == Waits("uncovered")
+    assert decide(spooled, at(site, T)) == Admitted(T)
 
 
 def test_an_order_for_others_does_not_touch_this_endpoint(site: Any) -> None:
@@ -267,9 +275,13 @@ def test_nothing_at_or_after_the_end_is_admitted_and_all_that_is_covered_before_
     answer = decide(claim(site, T + hi, append_ms=T + hi + delay, epoch=epoch), knowledge)
     stops, known = not (lifted and epoch == 2), (order_read and named) or lifted
     if isinstance(answer, Admitted):
-        assert hi <= beacon_ms
+        assert max(hi, hi + delay - SKEW_MS) <= beacon_ms
         assert not stops or hi < effective
-        assert not stops or not known or hi + delay <= effective + SKEW_MS  # and whoever lies is bounded by the stamp
+        assert not stops or hi + delay <= effective + SKEW_MS  # whoever lies is bounded by the stamp, heard of or not
+        if stops and not lifted:  # and it is final: hearing of the order later changes nothing
+            knowledge.learn(HALT, order)
+            at(site, T + beacon_ms + 60_000, knowledge, **{id_of(order): T + effective})
+            assert isinstance(decide(claim(site, T + hi, append_ms=T + hi + delay, epoch=epoch), knowledge), Admitted)
     if (
         epoch == 1
         and known
