@@ -21,7 +21,7 @@ from byleave.control import beacon, brake, desk, trust
 from byleave.control.documents import Halt, Request, State, digest
 from byleave.control.watch import ControlWatch
 from byleave.core import log, metrics
-from byleave.core.broker import Received
+from byleave.core.broker import Delivered, Received
 from byleave.core.clock import boot_ms, wall_ms
 from byleave.core.dsse import load_envelope
 from byleave.core.errors import Broken, ByleaveError, Misconfigured, Refused, Transient
@@ -54,7 +54,7 @@ class Service:
         self._answered: dict[str, None] = {}
         self._log = log.configure(ROLE)
         self.turned_boot_ms = boot_ms()
-        self.signed_boot_ms = -QUIET_MS_MAX
+        self.taken_boot_ms = -QUIET_MS_MAX
 
     def turn(self) -> None:
         """Reads for at most TURN_MS, takes in orders, answers requests, signs when it is time. Raises Transient, Broken."""
@@ -107,19 +107,23 @@ class Service:
             self._log.warning("no-beacon", reason=refusal.reason)
             return
         self._remember(memory)
-        self._publish("control.beacon.v1", self._at.site.encode(), trust.sign(said, [self._key]))
-        self.signed_boot_ms = boot_ms()
-        metrics.BEACONS.inc()
-        metrics.PROGRESS.set_to_current_time()
+        self._publish("control.beacon.v1", self._at.site.encode(), trust.sign(said, [self._key]), self._taken)
+
+    def _taken(self, taken: bool) -> None:
+        """A beacon counts once the broker has it: one that nobody can hear keeps no endpoint capturing."""
+        if taken:
+            self.taken_boot_ms = boot_ms()
+            metrics.BEACONS.inc()
+            metrics.PROGRESS.set_to_current_time()
 
     def _remember(self, memory: beacon.Memory) -> None:
         if memory != self._memory:
             replace_file(self._path, beacon.dump(memory))
             self._memory = memory
 
-    def _publish(self, topic: str, key: bytes, value: bytes) -> None:
+    def _publish(self, topic: str, key: bytes, value: bytes, delivered: Delivered | None = None) -> None:
         try:
-            self._publisher.publish(self._at.topic(topic), key, value)
+            self._publisher.publish(self._at.topic(topic), key, value, delivered)
         except Transient as error:
             self._log.warning("not-published", reason=error.reason, topic=topic)
         except Broken as error:  # the client is spent; the next beacon is a second away
@@ -171,7 +175,7 @@ def _run(installation: Installation, stop: threading.Event) -> None:
     service = Service(installation, watch, lambda: KafkaPublisher(connection, **{"message.timeout.ms": 3_000, "linger.ms": 0}))
     server = metrics.serve(
         installation.metrics_port,
-        ready=lambda: watch.caught_up and boot_ms() - service.signed_boot_ms < QUIET_MS_MAX,
+        ready=lambda: watch.caught_up and boot_ms() - service.taken_boot_ms < QUIET_MS_MAX,
         alive=lambda: boot_ms() - service.turned_boot_ms < QUIET_MS_MAX,
     )
     line = {"ready": True, "role": ROLE, "pid": os.getpid(), "metrics_port": server.server_address[1]}

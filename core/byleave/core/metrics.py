@@ -53,7 +53,7 @@ LAKE_ROWS = _counter("lake_rows", "Rows committed to the lake, by content and le
 LAKE_COMMIT = _histogram("lake_commit_seconds", "Duration of one lake commit.")
 LAKE_DUPLICATES = _counter("lake_duplicate_records", "Records that were in the lake already and were not written again.")
 KEY_RELEASES = _counter("key_releases", "Keys released by the keyring, by kind of principal and outcome.", "kind", "outcome")
-BEACONS = _counter("beacons", "Beacons signed.")
+BEACONS = _counter("beacons", "Beacons that the broker took.")
 GRANTS = _counter("grants", "Session requests answered, by outcome.", "outcome")
 PROGRESS = _gauge("last_progress_seconds", "Unix time at which this process last did useful work: a watchdog compares it.")
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from byleave.control import brake, desk
+from byleave.control.beacon_main import Service
 from byleave.control.cli import _board_lines
-from byleave.core import kafka
+from byleave.control.watch import ControlWatch
+from byleave.core import kafka, metrics
 from byleave.core.errors import Transient
+from byleave.core.settings import load_installation
 
 
 @pytest.fixture
@@ -56,6 +61,31 @@ def test_a_command_gives_up_sooner_than_a_role() -> None:
     with pytest.raises(Transient):
         desk.persistent(never, desk.TRIES_MAX, lambda _: True)  # told to end meanwhile
     assert len(tried) == 1
+
+
+class Silence:
+    """A `broker.Tail` of topics on which nothing more comes."""
+
+    caught_up = True
+
+    def read(self, timeout_s: float) -> list[Any]:  # noqa: ARG002 - the port's parameter
+        return []
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_beacon_that_no_broker_took_is_not_counted_as_given(site: Any, nobody: Any, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    shutil.copytree(site.home, home)
+    watch = ControlWatch(Silence(), site.knowledge(), "test.")
+    at = load_installation({"BYLEAVE_HOME": str(home), "BYLEAVE_SITE": "test."})
+    service = Service(at, watch, lambda: kafka.KafkaPublisher(nobody))
+    before, counted = service.taken_boot_ms, metrics.BEACONS._value.get()
+    service.turn()
+    service.close()
+    assert (home / "beacon" / "memory.json").exists(), "one was signed, and remembered before"
+    assert (service.taken_boot_ms, metrics.BEACONS._value.get()) == (before, counted)
 
 
 def test_a_board_that_never_heard_a_beacon_says_so() -> None:
