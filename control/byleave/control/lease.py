@@ -19,6 +19,8 @@ DRIFT_PPM_MAX = 500
 """How far a quartz clock may run from true time before this bound is no bound."""
 LEASE_MS_MAX = 10_000
 """Whatever a beacon says, a lease is not longer: a stolen beacon key cannot stretch it."""
+LEAD_MS_MAX = 100
+"""How far a beacon may be ahead of the latest that the service's clock could read: it is counted in milliseconds and slewed."""
 
 
 class Verdict(Enum):
@@ -60,6 +62,8 @@ def verdict(permit: Permit | None, beacon: Beacon | None, state_digest: str, *, 
     now_ms = permit_time_ms(permit, boot_ms)
     if beacon is None or now_ms >= beacon.service_ms + min(beacon.lease_ms, LEASE_MS_MAX):
         return Verdict.STALE
+    if beacon.service_ms > now_ms + LEAD_MS_MAX:  # the service's clock was set ahead, or its key is in other hands
+        return Verdict.OVER
     if beacon.state != state_digest:
         return Verdict.DISAGREES
     return Verdict.CAPTURE if now_ms < permit.not_after_ms else Verdict.OVER

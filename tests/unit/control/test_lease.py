@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from byleave.control.documents import Beacon
-from byleave.control.lease import LEASE_MS_MAX, Permit, Verdict, permit_time_ms, verdict
+from byleave.control.lease import LEAD_MS_MAX, LEASE_MS_MAX, Permit, Verdict, permit_time_ms, verdict
 
 STATE = "ab" * 32
 PERMIT = Permit(service_ms=1_000_000, request_boot_ms=500, not_after_ms=10**9)
@@ -47,6 +47,14 @@ def test_a_replayed_old_beacon_gives_nothing() -> None:
 
 def test_a_stolen_beacon_key_cannot_stretch_the_lease() -> None:
     assert ask(beacon(lease_ms=2**62), boot_ms=500 + LEASE_MS_MAX) is Verdict.STALE
+
+
+def test_a_beacon_later_than_the_services_clock_can_read_ends_the_session_instead_of_stretching_its_lease() -> None:
+    """The service's clock was set ahead, so that the grant ties nothing any more, or its key was stolen."""
+    latest = permit_time_ms(PERMIT, 600)
+    assert ask(beacon(PERMIT.service_ms - latest - LEAD_MS_MAX)) is Verdict.CAPTURE
+    assert ask(beacon(PERMIT.service_ms - latest - LEAD_MS_MAX - 1)) is Verdict.OVER
+    assert ask(beacon(-3_600_000)) is Verdict.OVER
 
 
 def test_a_beacon_for_another_state_gives_nothing() -> None:
