@@ -1,13 +1,13 @@
 # `make` alone prints this list. Every target sets up what it needs first.
 .DEFAULT_GOAL := help
-.PHONY: help setup python demo quick test prove check bench lock
+.PHONY: help setup python demo quick test simulate prove check bench lock
 
 BIN = $(if $(wildcard .venv/Scripts/python.exe),.venv/Scripts,.venv/bin)
 ROOMS = schemas core control producers processors sinks deploy
 PYTEST = $(BIN)/python -m pytest
 
 help: ## Print what each target does.
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
 
 setup: ## Install everything into .venv and a cache: Python packages, Java if there is none, Kafka, system tools.
 	@bash deploy/setup.sh
@@ -23,6 +23,9 @@ quick: python ## Run the unit, promise and house tests that need no broker and n
 
 test: setup ## Run every test at a size that fits ten minutes on two cores.
 	$(PYTEST) -m "not prove"
+
+simulate: python ## Run the halt protocol in SEEDS=1000 seeded worlds of ENDPOINTS=1000; a failing seed is printed with how to replay it.
+	$(BIN)/python tests/assets/halt_world.py --seeds $(or $(SEEDS),1000) --first $(or $(FIRST),0) --endpoints $(or $(ENDPOINTS),1000)
 
 prove: setup ## Run every test and the full numbers of every proof, with a report in .cache/prove.xml.
 	$(PYTEST) --junitxml=.cache/prove.xml
