@@ -1,6 +1,6 @@
 # `make` alone prints this list. Every target sets up what it needs first.
 .DEFAULT_GOAL := help
-.PHONY: help setup python demo quick test simulate prove check bench lock
+.PHONY: help setup python demo quick test simulate prove model check bench lock
 
 BIN = $(if $(wildcard .venv/Scripts/python.exe),.venv/Scripts,.venv/bin)
 ROOMS = schemas core control producers processors sinks deploy
@@ -29,6 +29,9 @@ simulate: python ## Run the halt protocol in SEEDS=1000 seeded worlds of ENDPOIN
 
 prove: setup ## Run every test and the full numbers of every proof, with a report in .cache/prove.xml.
 	$(PYTEST) --junitxml=.cache/prove.xml
+
+model: python ## Check the halt protocol with Spin, exhaustively, and that each weakened variant of it breaks.
+	@bash deploy/setup.sh model && $(BIN)/python tests/model/check.py
 
 check: python ## Check style, types, layers, generated files and locks.
 	$(BIN)/ruff check .

@@ -2,6 +2,7 @@
 # Everything that the project needs on this machine: .venv from the locked requirements, a Java runtime, Kafka's jars, system tools.
 #   deploy/setup.sh           all of it
 #   deploy/setup.sh python    only .venv: enough for `make quick` and `make check`
+#   deploy/setup.sh model     .venv, and what `make model` needs
 # Quick and harmless to repeat; an interrupted run is repaired by the next one. Asks before it installs system packages, at a
 # terminal only and for a minute at most: YES=1 answers yes, and where there is no terminal it installs and says so.
 set -euo pipefail
@@ -117,8 +118,20 @@ set_up_screen_tools() { # for the tests and the demo, which capture from an X se
   [ "${#missing[@]}" -eq 0 ] || install_packages "${missing[@]}" || true
 }
 
+set_up_model_checker() { # Spin writes a C program for each model
+  local missing=()
+  command -v spin >/dev/null || missing+=(spin)
+  command -v cc >/dev/null || missing+=(gcc libc6-dev)
+  [ "${#missing[@]}" -eq 0 ] || install_packages "${missing[@]}"
+}
+
 set_up_python
+if [ "$part" = model ]; then
+  set_up_model_checker || fail "the model needs Spin and a C compiler"
+  exit 0
+fi
 [ "$part" = python ] && exit 0
 set_up_java
 set_up_kafka
 set_up_screen_tools
+set_up_model_checker || true
