@@ -71,7 +71,9 @@ def test_nobody_else_can_say_yes_again_for_that_person(site: LakeSite) -> None:
 
 
 def test_a_pause_needs_no_permission_and_has_no_limit(site: LakeSite) -> None:
-    knowledge, permit = informed(site), Permit(site.now_ms, 1_000, site.now_ms + YEAR_MS)
+    knowledge = informed(site)
+    assert knowledge.beacon is not None
+    permit = Permit(knowledge.beacon.service_ms, 1_000, site.now_ms + YEAR_MS)
 
     def answer(boot_ms: int, *, paused: bool) -> Answer:
         return gate.decide(knowledge, "ep-a", permit, Switches(paused=paused), caught_up=True, boot_ms=boot_ms).answer
