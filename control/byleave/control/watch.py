@@ -3,27 +3,40 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
+from byleave.control.documents import Beacon
 from byleave.control.knowledge import Knowledge
 from byleave.core import metrics
 from byleave.core.broker import Received, Tail
+from byleave.core.clock import boot_ms
 from byleave.core.errors import Broken, Forged, Refused
+
+FRESH_MS = 15_000
+"""Without a beacon for so long a reader is not ready: by then every lease is over."""
 
 
 class ControlWatch:
     """One reader's view of the control topics, fed from a tail. `refused` counts by reason; a hostile record stops nothing."""
 
-    def __init__(self, tail: Tail, knowledge: Knowledge, site: str) -> None:
+    def __init__(self, tail: Tail, knowledge: Knowledge, site: str, clock: Callable[[], int] = boot_ms) -> None:
         self._tail = tail
         self._site = site
         self.knowledge = knowledge
         self.refused: Counter[str] = Counter()
+        self._clock = clock
+        self._heard_ms = clock() - FRESH_MS
 
     @property
     def caught_up(self) -> bool:
         """Whether all that stood on the topics at the start was read: before that, silence means nothing."""
         return self._tail.caught_up
+
+    @property
+    def fresh(self) -> bool:
+        """Whether a beacon was heard lately: for health checks only, no decision asks for it."""
+        return self._clock() - self._heard_ms < FRESH_MS
 
     def pump(self, timeout_s: float) -> list[Any]:
         """Reads once and returns the documents learned. Raises Transient and Broken of the tail, nothing else."""
@@ -39,6 +52,8 @@ class ControlWatch:
                 self.refused[error.reason] += 1
                 metrics.REFUSED.labels("control", error.reason).inc()
             else:
+                if isinstance(document, Beacon):
+                    self._heard_ms = self._clock()
                 if document is not None:
                     learned.append((record, document))
         return learned

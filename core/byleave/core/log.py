@@ -20,13 +20,16 @@ FIELDS: dict[str, type] = {
     "attempt": int, "session": str, "level": int, "file": str, "signal": int, "bytes": int, "principal": str, "purpose": str,
 }  # fmt: skip
 _IDENTIFIER = re.compile(r"[A-Za-z0-9_.:/\-]{0,128}")
+_CONSTANT = re.compile(r"[a-z][a-z-]{0,39}")
+"""Reasons are constants of the code: lower case, no digits, so that hardly a password has their form."""
 
 
 def only_declared(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Structlog processor: what is not declared, or not an identifier or number, does not pass."""
     for name in [n for n in event if n not in ("event", "level_name", "timestamp")]:
         value = event[name]
-        fits = isinstance(value, FIELDS.get(name, ())) and not (isinstance(value, str) and not _IDENTIFIER.fullmatch(value))
+        form = _CONSTANT if name == "reason" else _IDENTIFIER
+        fits = isinstance(value, FIELDS.get(name, ())) and not (isinstance(value, str) and not form.fullmatch(value))
         if not fits:
             event[name] = f"<{type(value).__name__} withheld>"
     if not _IDENTIFIER.fullmatch(str(event.get("event", ""))):

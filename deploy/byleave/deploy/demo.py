@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 import time
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from byleave.deploy.rehearsal import Rehearsal
 
 STREAM_S_MAX = 60.0
+LIVE_S = 25.0
+"""How long a person's own screen is captured."""
 ADMITTED_MIN = 300
 """Streaming goes on until this many events were admitted and the typist has finished."""
 SHOWN_ACTIONS = 6
@@ -52,7 +55,7 @@ def demo(
     folder = home or load_installation().home / "demo"
     try:
         with Rehearsal(folder, keep=keep, live_screen=live) as run:
-            _tell(console, run)
+            _tell(console, run, live)
     except ByleaveError as error:
         raise type(error)(f"{error} (logs are in {folder / 'logs'})", reason=error.reason) from None
     if picture is not None:
@@ -73,11 +76,16 @@ def _draw(console: Console, picture: Path) -> None:
 
 def _ask_for_the_screen(console: Console) -> None:
     """Consent in the terminal, before anything is started. No terminal, no display, Wayland: said in one sentence."""
-    import os
+    from Xlib import error as xerror
 
+    from byleave.producers.hooks import x11
     from byleave.producers.hooks.pynput_source import check_display
 
     check_display(os.environ)
+    try:
+        x11.Desktop(titles=False)
+    except (xerror.DisplayError, OSError):
+        raise Misconfigured(f"no X server answers on {os.environ['DISPLAY']}: set DISPLAY to this computer's screen") from None
     if not sys.stdin.isatty():
         raise Misconfigured("--live asks for consent at a terminal, and there is none")
     console.print(
@@ -87,7 +95,7 @@ def _ask_for_the_screen(console: Console) -> None:
         raise Misconfigured("no consent, no capture: nothing was started")
 
 
-def _tell(console: Console, run: Rehearsal) -> None:
+def _tell(console: Console, run: Rehearsal, live: bool) -> None:
     from byleave.deploy.rehearsal import recordings
 
     console.rule("[bold]byleave: by your leave")
@@ -99,7 +107,7 @@ def _tell(console: Console, run: Rehearsal) -> None:
         run.start_roles()
         said = run.start_endpoints()
     console.print(f"[green]✓[/] three endpoints capture: {said}; {len(recordings().split(','))} recordings; a canary")
-    _stream(console, run)
+    _stream(console, run, LIVE_S if live else 0.0)
     with console.status("one officer orders a halt"):
         board = run.halt()
     facts = run.facts
@@ -132,7 +140,7 @@ def _consent(console: Console, run: Rehearsal) -> None:
     console.print("[green]✓[/] three people were shown this manifest and signed it with their own keys")
 
 
-def _stream(console: Console, run: Rehearsal) -> None:
+def _stream(console: Console, run: Rehearsal, live_s: float) -> None:
     from rich.progress import BarColumn, Progress, TextColumn
 
     from byleave.deploy.rehearsal import DESK
@@ -150,7 +158,8 @@ def _stream(console: Console, run: Rehearsal) -> None:
         while time.monotonic() - began < STREAM_S_MAX:
             admitted = run.redacted_so_far()
             bar.update(task, completed=admitted)
-            if admitted >= ADMITTED_MIN and not run.typing() and run.delivered(DESK):
+            enough = admitted >= ADMITTED_MIN and run.canary_done() and time.monotonic() - began >= live_s
+            if enough and not run.typing() and run.delivered(DESK):
                 break
             time.sleep(0.5)
     console.print(f"[green]✓[/] {admitted} events captured, sealed, streamed, admitted and redacted so far")
@@ -169,7 +178,7 @@ def _before_after(console: Console, samples: list[Sample]) -> None:
     lines = LIVE_TEXT.strip().splitlines() if desk else []
     for typed in lines:
         kept = max(desk, key=lambda text: _alike(typed, text), default="")
-        table.add_row(typed, kept if _alike(typed, kept) >= 2 else "[dim](level 4: counted, written nowhere)[/]")
+        table.add_row(typed, kept if _alike(typed, kept) >= 2 else "[dim](not in the lake)[/]")
     for sample in [s for s in samples if s.endpoint != DESK and s.text.strip()][: max(2, SHOWN_ACTIONS - len(lines))]:
         table.add_row(f"[dim]({sample.endpoint}, {sample.app})[/]", sample.text.strip())
     console.print(table)
@@ -187,9 +196,11 @@ def _sum_up(console: Console, facts: Facts) -> None:
     labels = ", ".join(f"{label} {count}" for label, count in sorted(facts.redactions.items(), key=lambda item: -item[1])[:8])
     dropped = f"{facts.gaps + facts.discarded} dropped as ordered + {facts.refused_events} refused"
     table.add_row("counted", f"{facts.captured} captured = {dropped} + {facts.admitted} admitted; {ways}")
-    table.add_row("lake", f"{facts.lake_rows} rows, {facts.lost} lost, {facts.duplicated} twice; files encrypted, a key each")
+    files = f"{facts.lake_files_encrypted} of {facts.lake_files} files encrypted"
+    table.add_row("screen", f"{facts.screen_events} events captured on {facts.live.partition(',')[0]}")
+    table.add_row("lake", f"{facts.lake_rows} rows, {facts.lost} lost, {facts.duplicated} twice; {files}")
     table.add_row("removed", labels or "nothing")
-    table.add_row("looks", f"{facts.ledger_entries} on record; one for another purpose refused")
+    table.add_row("looks", f"{facts.ledger_entries} on record; {facts.read_refused} for another purpose, refused")
     table.add_row("sweep", f"{facts.canaries_planted} secrets sought in {facts.swept_files} files: {facts.plaintext_hits} hits")
     console.print(table)
     for promise in facts.broken:
@@ -199,12 +210,15 @@ def _sum_up(console: Console, facts: Facts) -> None:
 
 
 def _say_what_next(console: Console, folder: Path) -> None:
-    console.print(f"\nEverything still runs, halted. In another terminal: [bold]export BYLEAVE_HOME={folder}[/]")
+    console.print(
+        f"\nEverything still runs, halted. In another terminal: [bold]export BYLEAVE_HOME={folder}[/]", soft_wrap=True
+    )
+    command_path = os.path.relpath(sys.argv[0]) if os.sep in sys.argv[0] else "byleave"
     for who, command in (
         ("ops", "byleave topics check && byleave status"),
         ("ML", "byleave lake read --table actions --level 2 --purpose train-assistant"),
         ("security", "byleave board"),
         ("the person", "byleave me consent --endpoint ep-desk --withdraw"),
     ):
-        console.print(f"  {who:<11}{command}", soft_wrap=True)
-    console.print("  to end it  byleave down", soft_wrap=True)
+        console.print(f"  {who:<11}{command.replace('byleave ', command_path + ' ')}", soft_wrap=True)
+    console.print(f"  to end it  {command_path} down", soft_wrap=True)

@@ -69,6 +69,10 @@ class Desktop:
         typist.stdin.close()
         return typist
 
+    def pids(self) -> tuple[tuple[str, int], ...]:
+        """Its programs by name, the terminal last."""
+        return ("xvfb", self._server.pid), ("xterm", self._terminal.pid)
+
     def close(self) -> None:
         for child in (self._terminal, self._server):
             child.terminate()

@@ -42,6 +42,10 @@ class Facts:
     late_admitted: int = 0
     ledger_entries: int = 0
     read_refused: int = 0
+    lake_files: int = 0
+    lake_files_encrypted: int = 0
+    screen_events: int = 0
+    """Captured on the real screen."""
     swept_files: int = 0
     swept_bytes: int = 0
     plaintext_hits: int = 0

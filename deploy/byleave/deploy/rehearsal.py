@@ -28,7 +28,7 @@ from byleave.core.errors import Broken, Misconfigured, Refused, Transient
 from byleave.core.kafka import KafkaPublisher, KafkaTail
 from byleave.core.settings import Installation, load_installation
 from byleave.core.topics import load_catalogue
-from byleave.deploy import broker, desktop, pki, provision
+from byleave.deploy import broker, desktop, pki, process, provision
 from byleave.deploy.facts import Facts, Sample
 from byleave.deploy.fleet import Fleet, stop_remembered
 from byleave.deploy.late import late_batch
@@ -51,6 +51,7 @@ LIVE_TEXT = (
 )
 LIVE_SEED = 9
 """Of the typist: slips and corrections, none of them across an enter, so that the table reads well."""
+CANARY_SEED = 7
 LIVE_SECRETS = ("maria.keller@example.com", "415-555-0132", "Kestrel-hunter2")
 AFTER_TEXT = "nobody may ever read this line typed after the halt\n"
 AFTER_SECRETS = ("typed after the halt",)
@@ -121,7 +122,7 @@ class Rehearsal:
         self.facts.live = said
         self.fleet.launch(DESK, "agent", ["--endpoint", DESK, "--source", source], environment)
         self.fleet.launch(REPLAY, "agent", ["--endpoint", REPLAY, "--source", recordings(), "--speed", "2"])
-        self.fleet.launch(CANARY, "agent", ["--endpoint", CANARY, "--source", "canary:7"])
+        self.fleet.launch(CANARY, "agent", ["--endpoint", CANARY, "--source", f"canary:{CANARY_SEED}", "--speed", "2"])
         self.fleet.await_ready(DESK, REPLAY, CANARY)
         await_true(
             lambda: all(self.report(name).get("capturing") for name in (DESK, REPLAY, CANARY)), 20.0, "all endpoints capture"
@@ -235,13 +236,20 @@ class Rehearsal:
 
     def search(self, samples: Sequence[Sample]) -> Sweep:
         """Searches broker segments, spools, state, lake, keyring, ledger and logs, and what was read, for every secret."""
-        planted = [*canary.planted(7), *(LIVE_SECRETS + AFTER_SECRETS if self._desktop is not None else ())]
+        typed = LIVE_SECRETS + AFTER_SECRETS if self._desktop is not None else ()
+        planted = [*(canary.planted(CANARY_SEED) if self.canary_done() else ()), *typed]
         found = sweep([self.home], planted)
         texts = "\n".join(sample.text for sample in samples).lower()
         facts = self.facts
+        facts.screen_events = int(self.report(DESK).get("captured", 0))
         facts.canaries_planted = len(planted)
         facts.canaries_found = sum(secret.lower() in texts for secret in planted)
         facts.swept_files, facts.swept_bytes, facts.plaintext_hits = found.files, found.bytes, len(found.hits)
+        files = list((self.home / "lake").rglob("*.parquet"))
+        facts.lake_files, facts.lake_files_encrypted = len(files), sum(_encrypted(file) for file in files)
+        sealed = facts.lake_files == facts.lake_files_encrypted > 0
+        facts.require(sealed, "P4: a file of the lake does not say that it is encrypted")
+        facts.require(self.canary_done(), "the canary did not come to its end: its secrets were not all typed")
         facts.require(facts.canaries_found == 0, "P5: a planted secret came out of the lake")
         facts.require(facts.plaintext_hits == 0, "P4: a planted secret lies in the clear in " + _places(found, self.home))
         facts.seconds = round(time.monotonic() - self._began, 1)
@@ -271,6 +279,10 @@ class Rehearsal:
         report = self.report(endpoint)
         return bool(report) and report["captured"] == report["delivered_events"] + report["gaps"]
 
+    def canary_done(self) -> bool:
+        """Whether the canary has typed all its secrets."""
+        return bool(self.report(CANARY).get("exhausted"))
+
     def redacted_so_far(self) -> int:
         """Events that the redactor has admitted by now."""
         return sum(int(row["admitted"]) for row in self._accounts())
@@ -282,6 +294,8 @@ class Rehearsal:
             self._desktop = desktop.open_desktop()
         except (Misconfigured, Transient) as error:
             return {}, "replay:office", f"a recording, for there is no X server ({error})"
+        for name, pid in self._desktop.pids():
+            process.remember(self.home / "run" / f"{name}.pid", pid)
         return (
             self._desktop.environment(),
             "pynput",
@@ -371,12 +385,17 @@ def prepare_home(home: Path) -> None:
     if home.exists() and any(home.iterdir()):
         if not (home / MARKER).exists():
             raise Misconfigured(f"{home} is not empty and not from a demo: name another folder with --home")
-        if broker.status(home) is not None:
-            stop_remembered(home)
-            broker.stop(home)
+        stop_remembered(home)
+        broker.stop(home)
         shutil.rmtree(home)
     home.mkdir(parents=True, mode=0o700, exist_ok=True)
     (home / MARKER).touch()
+
+
+def _encrypted(file: Path) -> bool:
+    """By its magic bytes: Parquet with an encrypted footer begins and ends with PARE (Parquet Modular Encryption, 5)."""
+    content = file.read_bytes()
+    return content[:4] == content[-4:] == b"PARE"
 
 
 def await_true(question: Callable[[], bool], seconds: float, what: str) -> None:

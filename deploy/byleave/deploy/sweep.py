@@ -11,6 +11,8 @@ from pathlib import Path
 from byleave.core.errors import Broken
 
 FILES_MAX = 200_000
+KEYS_SOUGHT = 8
+"""Of a secret that lies there key by key: tables of keys name each only once, so its beginning is sought."""
 FILE_BYTES_MAX = 1 << 31
 
 
@@ -52,7 +54,9 @@ def sweep(folders: Iterable[Path], secrets: Iterable[str]) -> Sweep:
 
 def _forms(secret: str) -> set[bytes]:
     shapes = {secret, secret.lower(), secret.upper()}
-    return {shape.encode(encoding) for shape in shapes for encoding in ("utf-8", "utf-16-le", "utf-16-be")}
+    whole = {shape.encode(encoding) for shape in shapes for encoding in ("utf-8", "utf-16-le", "utf-16-be")}
+    keys = secret[:KEYS_SOUGHT]  # as single keys: Avro strings of one character, or a list in JSON
+    return whole | {between.join(keys).encode() for between in ("\x02", '","', '", "', "\n")}
 
 
 def _files(folders: Iterable[Path]) -> Iterator[Path]:

@@ -85,7 +85,7 @@ def _run(installation: Installation, options: argparse.Namespace, stop: threadin
     worker = Worker(lambda: Membership(plan, tools(), knowledge), watch, clocks, stop.wait, plan.commit_s)
     server = metrics.serve(
         installation.metrics_port,
-        ready=lambda: worker.partitions > 0,
+        ready=lambda: worker.partitions > 0 and watch.fresh,
         alive=lambda: time.monotonic() - worker.turned_s < TURN_S_MAX,
     )
     try:

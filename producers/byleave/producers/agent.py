@@ -184,7 +184,8 @@ class Agent:
             "gate_closed": c.gate_closed, "out_of_scope": c.out_of_scope + (s.scope.dropped if s else 0),
             "thinned": c.thinned + (s.thinner.thinned if s else 0), "sessions": c.sessions, "workers_lost": c.workers_lost,
             "discarded": c.discarded, "sealed": c.sealed, "uncertain": c.uncertain, "waiting": self._spool.waiting,
-            "torn": self._spool.torn, "expired": self._spool.expired, "capturing": self.capturing, "answer": self._answer.value,
+            "torn": self._spool.torn, "expired": self._spool.expired, "capturing": self.capturing,
+            "exhausted": self._source.exhausted, "answer": self._answer.value,
             "halted": self._answer in (Answer.HALTED, Answer.HALTED_HERE), "halt": self.halt,
         }  # fmt: skip
 

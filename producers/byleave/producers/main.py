@@ -45,6 +45,8 @@ POLL_S = 0.02
 """Longest wait for events in one turn while capturing: an order is seen within it."""
 IDLE_S = 0.1
 REPORT_MS = 1_000
+TURN_MS_MAX = 30_000
+"""A loop that did not come round for so long is not alive."""
 DRAIN_MS_MAX = 5_000
 """At a stop, how long what was captured is still being sent; the rest waits in the spool."""
 _DELIVERY = {"message.timeout.ms": 30_000, "enable.gapless.guarantee": True}
@@ -77,17 +79,23 @@ class Process:
         )  # fmt: skip
         self._source = source
         self._reported_ms = 0
+        self.turned_ms = boot_ms()
 
     @property
     def caught_up(self) -> bool:
         return self._watch is not None and self._watch.caught_up
+
+    @property
+    def fresh(self) -> bool:
+        """Whether the control service is heard."""
+        return self._watch is not None and self._watch.fresh
 
     def turn(self) -> None:
         """One turn of the loop: hear, decide, collect, send, report."""
         self.agent.hear(self._pump(0.0 if self.agent.capturing else IDLE_S))
         self._persist_floor()
         permission = self.agent.turn(self._switches(), caught_up=self.caught_up, timeout_s=POLL_S)
-        now = boot_ms()
+        now = self.turned_ms = boot_ms()
         if self.agent.may_send:
             self._outbox.pump(now, self.knowledge.beacon.service_ms if self.knowledge.beacon else 0)
         self._voice.pump(now)
@@ -225,7 +233,11 @@ def _run(options: argparse.Namespace, installation: Installation, stopping: Call
     process = Process(installation, options.endpoint, source, stopping)
     log.configure("agent")
     ready = False
-    server = metrics.serve(installation.metrics_port, lambda: process.caught_up, lambda: True)
+    server = metrics.serve(
+        installation.metrics_port,
+        ready=lambda: process.caught_up and process.fresh,
+        alive=lambda: boot_ms() - process.turned_ms < TURN_MS_MAX,
+    )
     try:
         while not stopping():
             process.turn()

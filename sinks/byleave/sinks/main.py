@@ -40,6 +40,8 @@ COMMIT_S_DEFAULT = 30.0
 ATTEMPTS_MAX = 60
 """Failures in a row after which the process gives up: about a minute."""
 FLUSH_S_MAX = 10.0
+TURN_S_MAX = 60.0
+"""A loop that did not come round for so long is not alive: each call in it is bounded below."""
 
 
 class Worker:
@@ -57,7 +59,12 @@ class Worker:
         self._watch = ControlWatch(tail, Knowledge(root, installation.site), installation.site)
         self._fence: Fence = fence(self._watch.knowledge)
         self._sink, self._stream = self._begin()
-        self._committed_s = time.monotonic()
+        self._committed_s = self.turned_s = time.monotonic()
+
+    @property
+    def healthy(self) -> bool:
+        """Ready, and the control service is heard."""
+        return self.ready and self._watch.fresh
 
     @property
     def ready(self) -> bool:
@@ -66,6 +73,7 @@ class Worker:
 
     def step(self) -> None:
         """Learns, reads, decides, and commits if it is time. Raises the families of `core.errors`."""
+        self.turned_s = time.monotonic()
         self._learn()
         self._stream.hold(self._sink.full)
         for record in self._stream.read(0.1):
@@ -143,7 +151,11 @@ def _run(commit_s: float) -> int:
     except OSError:
         raise Misconfigured("trust/root.dsse cannot be read: put the pinned root there, or set BYLEAVE_HOME") from None
     worker = Worker(installation, root, commit_s, log)
-    health = metrics.serve(installation.metrics_port, lambda: worker.ready, lambda: True)
+    health = metrics.serve(
+        installation.metrics_port,
+        ready=lambda: worker.healthy,
+        alive=lambda: time.monotonic() - worker.turned_s < TURN_S_MAX,
+    )
     try:
         _loop(worker, ended, log, health.server_address[1])
         worker.commit()

@@ -63,3 +63,9 @@ def test_a_logger_writes_one_json_line_with_its_role(capsys: pytest.CaptureFixtu
     line = json.loads(capsys.readouterr().err)
     assert (line["role"], line["reason"]) == ("sink", "too-old")
     assert SECRET not in str(line)
+
+
+@pytest.mark.parametrize("word", ["Kestrel-hunter2", "hunter2", "415-555-0132", "maria.keller@example.com"])
+def test_a_reason_is_a_constant_of_the_code_and_a_typed_word_is_not(word: str) -> None:
+    assert word not in str(passed(reason=word))
+    assert passed(reason="bad-signature")["reason"] == "bad-signature"

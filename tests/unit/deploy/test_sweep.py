@@ -49,3 +49,9 @@ def test_what_cannot_be_searched_whole_is_said_and_never_counted_as_clean(
         (tmp_path / name).write_bytes(b"x" * 11)
     with pytest.raises(Broken, match="not"):
         sweep([tmp_path], [SECRET])
+
+
+@pytest.mark.parametrize("between", [b"\x02", b'","', b"\n"])
+def test_a_secret_that_lies_there_key_by_key_is_found(tmp_path: Path, between: bytes) -> None:
+    (tmp_path / "frames").write_bytes(b"\xff" * 100 + between.join(bytes([byte]) for byte in SECRET.encode()))
+    assert [hit.secret for hit in sweep([tmp_path], [SECRET]).hits] == [0]
