@@ -22,7 +22,7 @@ from byleave.control.documents import Halt, Request, State, digest
 from byleave.control.watch import ControlWatch
 from byleave.core import log, metrics
 from byleave.core.broker import Delivered, Received
-from byleave.core.clock import boot_ms, wall_ms
+from byleave.core.clock import anchored, boot_ms, wall_ms
 from byleave.core.dsse import load_envelope
 from byleave.core.errors import Broken, ByleaveError, Misconfigured, Refused, Transient
 from byleave.core.kafka import KafkaPublisher
@@ -53,6 +53,7 @@ class Service:
         self._brake_retry_ms = 0
         self._answered: dict[str, None] = {}
         self._log = log.configure(ROLE)
+        self._service_ms = anchored(wall_ms, boot_ms)  # T: a wall clock set in mid-service must not stretch a lease
         self.turned_boot_ms = boot_ms()
         self.taken_boot_ms = -QUIET_MS_MAX
 
@@ -76,7 +77,7 @@ class Service:
         try:
             if isinstance(document, Halt):
                 halt_id = digest(load_envelope(record.value).body)
-                self._remember(beacon.accept(self._memory, halt_id, document, record.append_ms, wall_ms()))
+                self._remember(beacon.accept(self._memory, halt_id, document, record.append_ms, self._service_ms()))
                 self._due_ms = 0
             elif isinstance(document, State):
                 self._due_ms = 0
@@ -88,7 +89,7 @@ class Service:
                 metrics.GRANTS.labels(refusal.reason).inc()
 
     def _answer(self, record: Received, request: Request) -> None:
-        now_ms = wall_ms()
+        now_ms = self._service_ms()
         if now_ms - record.append_ms > beacon.REQUEST_AGE_MS_MAX or request.nonce in self._answered:
             return
         self._answered[request.nonce] = None
@@ -102,7 +103,7 @@ class Service:
     def _vouch(self) -> None:
         self._due_ms = boot_ms() + beacon.BEACON_EVERY_MS
         try:
-            memory, said = beacon.vouch(self._memory, self._watch.knowledge, wall_ms())
+            memory, said = beacon.vouch(self._memory, self._watch.knowledge, self._service_ms())
         except Refused as refusal:
             self._log.warning("no-beacon", reason=refusal.reason)
             return

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import sys
 import time
+from collections.abc import Callable
 
 from byleave.core.errors import Misconfigured
 
@@ -23,6 +24,12 @@ def boot_ms() -> int:
         ticks.restype = ctypes.c_uint64
         return int(ticks())
     raise Misconfigured(f"no clock that counts sleep is known on {sys.platform}: this machine cannot hold a lease")
+
+
+def anchored(wall: Callable[[], int], boot: Callable[[], int]) -> Callable[[], int]:
+    """The wall clock as it is now, counted on by the boot clock: a wall clock that is set later no longer moves it."""
+    began_ms, at_ms = wall(), boot()
+    return lambda: began_ms + boot() - at_ms
 
 
 def wall_ms() -> int:
