@@ -175,5 +175,5 @@ def test_up_check_status_and_down_from_the_command_line(tmp_path: Path, free_por
         assert byleave("topics", "apply")[0] == 0
         assert byleave("topics", "check")[0] == 0
     finally:
-        assert byleave("down") == (0, {"was_up": True})
+        assert byleave("down") == (0, {"was_up": True, "roles": []})
     assert byleave("status")[0] == 1
