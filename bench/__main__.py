@@ -14,7 +14,6 @@ from rich.table import Table
 from bench import hop, machine, paths
 from byleave.core.settings import load_installation
 from byleave.deploy import broker, pki
-from byleave.deploy.rehearsal import free_ports
 
 HOP_EVENTS = 150_000
 
@@ -95,7 +94,7 @@ def _broker(console: Console) -> list[Figure]:
         home = Path(folder)
         pki.ensure_pki(home, ["ep-bench"])
         try:
-            ready = broker.start(home, broker.Ports(*free_ports(2))).ready_s
+            ready = broker.start(home, broker.Ports(*broker.free_ports(2))).ready_s
             installation = load_installation({"BYLEAVE_HOME": str(home)})
             event, batch = hop.run(installation.kafka("admin"), HOP_EVENTS)
         finally:

@@ -6,7 +6,6 @@ Where the broker cannot be started, the tests that need it fail: none passes or 
 from __future__ import annotations
 
 import secrets
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -60,14 +59,7 @@ class Kafka:
 
 
 def _free_ports() -> broker.Ports:
-    """Two ports that nobody listens on, below the range from which outgoing connections get theirs."""
-    found: list[int] = []
-    while len(found) < 2:
-        port = 20_000 + secrets.randbelow(12_000)
-        with socket.socket() as probe:
-            if port not in found and probe.connect_ex(("127.0.0.1", port)) != 0:
-                found.append(port)
-    return broker.Ports(*found)
+    return broker.Ports(*broker.free_ports(2))
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import os
 import re
+import secrets
 import socket
 import subprocess
 import time
@@ -201,6 +202,17 @@ def _launch(home: Path, folder: Path, ports: Ports) -> int:
     pid = _spawn(folder, [str(jvm.java), *_options(folder, archive), "-cp", f"{jars}/*", "kafka.Kafka", "server.properties"])
     process.remember(folder / "pid", pid)
     return pid
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on, below the range from which outgoing connections get theirs."""
+    found: list[int] = []
+    while len(found) < count:
+        port = 20_000 + secrets.randbelow(12_000)
+        with socket.socket() as probe:
+            if port not in found and probe.connect_ex((HOST, port)) != 0:
+                found.append(port)
+    return found
 
 
 def _options(folder: Path, archive: Path) -> list[str]:

@@ -9,9 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import secrets
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -21,7 +19,6 @@ from typing import Any
 
 from byleave.control import bootstrap
 from byleave.control.knowledge import Knowledge
-from byleave.control.trust import load_root
 from byleave.core import clock, codec
 from byleave.core.broker import Received
 from byleave.core.errors import Broken, Misconfigured, Refused, Transient
@@ -89,7 +86,7 @@ class Rehearsal:
     def open_site(self) -> float:
         """Broker, certificates, topics, ACLs, keys and control documents. Gives the seconds until Kafka was ready."""
         pki.ensure_pki(self.home, (DESK, REPLAY, CANARY))
-        client, controller, keyring = free_ports(3)
+        client, controller, keyring = broker.free_ports(3)
         running = broker.start(self.home, broker.Ports(client, controller))
         (self.home / "keyring").mkdir(mode=0o700, exist_ok=True)
         (self.home / "keyring" / "address.txt").write_text(f"127.0.0.1:{keyring}\n", encoding="ascii")
@@ -330,7 +327,7 @@ class Rehearsal:
 
     def _knowledge(self) -> Knowledge:
         """All control documents, read anew."""
-        root = load_root((self.home / "trust" / "root.dsse").read_bytes(), self.installation.site)
+        root = bootstrap.pinned_root(self.home, self.installation.site)
         knowledge = Knowledge(root, self.installation.site)
         names = ("control.state.v1", "control.halt.v1", "control.manifest.v1", "control.enrolment.v1", "control.beacon.v1")
         for record in self._records("security", *names):
@@ -405,17 +402,6 @@ def await_true(question: Callable[[], bool], seconds: float, what: str) -> None:
         if time.monotonic() > deadline:
             raise Transient(f"waited {seconds:.0f} s in vain for this: {what}")
         time.sleep(0.1)
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on, below the range from which outgoing connections get theirs."""
-    found: list[int] = []
-    while len(found) < count:
-        port = 20_000 + secrets.randbelow(12_000)
-        with socket.socket() as probe:
-            if port not in found and probe.connect_ex(("127.0.0.1", port)) != 0:
-                found.append(port)
-    return found
 
 
 def _places(found: Sweep, home: Path) -> str:

@@ -15,9 +15,8 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from byleave.control.documents import Root
+from byleave.control.bootstrap import pinned_root
 from byleave.control.knowledge import Knowledge
-from byleave.control.trust import load_root
 from byleave.control.watch import ControlWatch
 from byleave.core import log, metrics
 from byleave.core.clock import wall_ms
@@ -71,7 +70,7 @@ def _options(argv: list[str]) -> argparse.Namespace:
 def _run(installation: Installation, options: argparse.Namespace, stop: threading.Event) -> None:
     log.configure(ROLE)
     connection = installation.kafka(ROLE)
-    knowledge = Knowledge(_root(installation), installation.site)
+    knowledge = Knowledge(pinned_root(installation.home, installation.site), installation.site)
     home = installation.home / ROLE
     keyring = KeyringClient(installation.keyring, installation.certificate(ROLE))
     tools = _tools_of(installation, home, keyring)
@@ -94,14 +93,6 @@ def _run(installation: Installation, options: argparse.Namespace, stop: threadin
         watch.close()
         keyring.close()
         server.shutdown()
-
-
-def _root(installation: Installation) -> Root:
-    path = installation.home / "trust" / "root.dsse"
-    try:
-        return load_root(path.read_bytes(), installation.site)
-    except OSError:
-        raise Misconfigured(f"the pinned root {path} cannot be read: run 'byleave up' or copy it there") from None
 
 
 def _tools_of(installation: Installation, home: Path, keyring: KeyringClient) -> Callable[[], Tools]:

@@ -20,9 +20,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from byleave.control.bootstrap import pinned_root
 from byleave.control.documents import Enrolment
 from byleave.control.knowledge import Knowledge
-from byleave.control.trust import load_root
 from byleave.control.watch import ControlWatch
 from byleave.core import log, metrics
 from byleave.core.clock import boot_ms
@@ -58,7 +58,7 @@ class Process:
     def __init__(self, installation: Installation, endpoint: str, source: Source, stopping: Callable[[], bool]) -> None:
         self._installation, self._endpoint, self._stopping = installation, endpoint, stopping
         self._folder = installation.home / "endpoints" / endpoint
-        root = load_root(_read(installation.home / "trust" / "root.dsse"), installation.site)
+        root = pinned_root(installation.home, installation.site)
         self._floor = int(_read_json(self._folder / "floor.json").get("epoch", 0))
         self._ack_prev = str(_read_json(self._folder / "acks.json").get("prev", ""))
         self.knowledge = Knowledge(root, installation.site, self._floor)

@@ -21,7 +21,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from byleave.control import trust
+from byleave.control.bootstrap import pinned_root
 from byleave.core import metrics
 from byleave.core.clock import wall_ms
 from byleave.core.errors import Broken, ByleaveError, Forged, Misconfigured, Refused, Transient
@@ -44,10 +44,7 @@ def open_keyring(home: Path, site: str, secret_file: Path | None = None, now_ms:
 
     Raises Misconfigured: no root, wrong secret, a second keyring. Raises Forged: the ledger was changed.
     """
-    try:
-        root = trust.load_root((home / "trust" / "root.dsse").read_bytes(), site)
-    except OSError:
-        raise Misconfigured(f"{home / 'trust' / 'root.dsse'} cannot be read: put the pinned root there") from None
+    root = pinned_root(home, site)
     folder = home / "keyring"
     first_time = not (folder / "master.sealed").exists()  # a lost secret must not be replaced by a new one
     secret = ensure_secret(secret_file or folder / "dev.secret", may_make=secret_file is None and first_time)
