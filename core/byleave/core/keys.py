@@ -19,7 +19,12 @@ _FILE_BYTES_MAX = 4096
 
 
 def write_secret(path: Path, secret: bytes) -> None:
-    """Writes `secret` in hex, mode 0600, on disk before it returns.
+    """Writes `secret` in hex. Raises as `create_private`."""
+    create_private(path, secret.hex().encode() + b"\n")
+
+
+def create_private(path: Path, content: bytes) -> None:
+    """Writes a file of mode 0600, on disk before it returns.
 
     Raises Misconfigured if the file is there already: a key that is replaced by accident takes its data with it.
     """
@@ -29,7 +34,7 @@ def write_secret(path: Path, secret: bytes) -> None:
     except FileExistsError:
         raise Misconfigured(f"{path} exists: a key file is never overwritten; move it away first") from None
     with os.fdopen(descriptor, "wb") as file:
-        file.write(secret.hex().encode() + b"\n")
+        file.write(content)
         file.flush()
         os.fsync(file.fileno())
 
@@ -51,7 +56,18 @@ def replace_file(path: Path, content: bytes, mode: int = 0o600) -> None:
 
 
 def read_secret(path: Path) -> bytes:
-    """The 32 bytes of a key file. Raises Misconfigured: missing, readable by others (POSIX), or not 32 bytes in hex."""
+    """The 32 bytes of a key file. Raises Misconfigured as `read_private`, and if they are not 32 bytes in hex."""
+    try:
+        secret = bytes.fromhex(read_private(path).decode("ascii").strip())
+    except ValueError:  # its text would quote the content
+        secret = b""
+    if len(secret) != KEY_BYTES:
+        raise Misconfigured(f"key file {path} does not hold {KEY_BYTES} bytes in hex: restore it from its backup")
+    return secret
+
+
+def read_private(path: Path) -> bytes:
+    """The first 4 KiB of a key file. Raises Misconfigured: missing, or readable by others (POSIX)."""
     try:
         with path.open("rb") as file:
             mode = os.fstat(file.fileno()).st_mode
@@ -60,13 +76,7 @@ def read_secret(path: Path) -> bytes:
         raise Misconfigured(f"key file {path} cannot be read ({type(error).__name__}): create it or correct the path") from None
     if os.name == "posix" and mode & 0o077:
         raise Misconfigured(f"key file {path} is open to others (mode {mode & 0o777:o}): run chmod 600 on it")
-    try:
-        secret = bytes.fromhex(text.decode("ascii").strip())
-    except ValueError:  # its text would quote the content
-        secret = b""
-    if len(secret) != KEY_BYTES:
-        raise Misconfigured(f"key file {path} does not hold {KEY_BYTES} bytes in hex: restore it from its backup")
-    return secret
+    return text
 
 
 def read_signing_key(path: Path) -> Ed25519PrivateKey:
