@@ -20,6 +20,7 @@ from xml.sax.saxutils import escape
 from byleave.core.errors import Broken, Misconfigured, Transient
 from byleave.deploy import process
 from byleave.deploy.jvm import Jvm, archive_path, find_jvm, kafka_jars
+from byleave.deploy.templates import fill
 
 HOST = "127.0.0.1"
 PORT_DEFAULT = 19093
@@ -102,84 +103,9 @@ def status(home: Path) -> Broker | None:
 
 
 def server_properties(home: Path, ports: Ports) -> str:
-    """Kafka's whole configuration. Every setting that a promise hangs on is stated, also where it is Kafka's default."""
-    client, controller = f"SSL://{HOST}:{ports.client}", f"CONTROLLER://{HOST}:{ports.controller}"
-    settings = {
-        "process.roles": "broker,controller",
-        "node.id": "1",
-        "controller.quorum.voters": f"1@{HOST}:{ports.controller}",
-        "listeners": f"{client},{controller}",
-        "advertised.listeners": client,
-        "controller.listener.names": "CONTROLLER",
-        # The controller port is mutual TLS too: else anyone who reaches it could speak raft.
-        "listener.security.protocol.map": "SSL:SSL,CONTROLLER:SSL",
-        "inter.broker.listener.name": "SSL",
-        "ssl.keystore.type": "PEM",
-        "ssl.keystore.location": str(home / "pki" / "broker.bundle.pem"),
-        "ssl.truststore.type": "PEM",
-        "ssl.truststore.location": str(home / "pki" / "ca.crt.pem"),
-        "ssl.client.auth": "required",
-        "ssl.enabled.protocols": "TLSv1.3",
-        "ssl.principal.mapping.rules": "RULE:^CN=([a-z0-9._-]+)(,OU=endpoint)?$/$1/,DEFAULT",
-        "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
-        "super.users": "User:broker;User:admin",
-        "allow.everyone.if.no.acl.found": "false",
-        "auto.create.topics.enable": "false",
-        "log.dirs": str(home / "broker" / "data"),
-        **_SINGLE_NODE,
-        **_GROUPS,
-    }
-    return "".join(f"{name}={value}\n" for name, value in settings.items())
-
-
-_SINGLE_NODE = {
-    "num.partitions": "1",
-    "default.replication.factor": "1",
-    "offsets.topic.replication.factor": "1",
-    "offsets.topic.num.partitions": "4",
-    "transaction.state.log.replication.factor": "1",
-    "transaction.state.log.min.isr": "1",
-    "transaction.state.log.num.partitions": "4",
-    "share.coordinator.state.topic.replication.factor": "1",
-    "share.coordinator.state.topic.min.isr": "1",
-    "share.coordinator.state.topic.num.partitions": "1",
-    "transaction.max.timeout.ms": "60000",
-    "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",
-    "num.network.threads": "3",
-    "num.io.threads": "4",
-    "queued.max.requests": "200",
-    "log.retention.check.interval.ms": "60000",
-    "log.cleaner.threads": "1",
-    "log.cleaner.dedupe.buffer.size": "16777216",  # the default of 128 MiB does not fit this heap
-    "log.cleaner.backoff.ms": "1000",
-}
-
-# A killed redactor's partitions move after 6 s; Kafka's defaults, for either group protocol, are 45 s.
-_GROUPS = {
-    "group.initial.rebalance.delay.ms": "0",
-    "group.min.session.timeout.ms": "6000",
-    "group.consumer.min.session.timeout.ms": "6000",
-    "group.consumer.session.timeout.ms": "6000",
-    "group.consumer.min.heartbeat.interval.ms": "1000",
-    "group.consumer.heartbeat.interval.ms": "2000",
-}
-
-_LOGGING = """<?xml version="1.0" encoding="UTF-8"?>
-<Configuration status="WARN" shutdownHook="disable">
-  <Appenders>
-    <RollingFile name="file" fileName="{folder}/kafka.log" filePattern="{folder}/kafka.log.%i">
-      <PatternLayout pattern="[%d] %p %m (%c)%n"/>
-      <Policies><SizeBasedTriggeringPolicy size="10 MB"/></Policies>
-      <DefaultRolloverStrategy max="3"/>
-    </RollingFile>
-  </Appenders>
-  <Loggers>
-    <Root level="WARN"><AppenderRef ref="file"/></Root>
-    <Logger name="kafka.server.KafkaRaftServer" level="INFO"/>
-    <Logger name="kafka.authorizer.logger" level="INFO"/>
-  </Loggers>
-</Configuration>
-"""
+    """Kafka's whole configuration."""
+    client, controller = f"{HOST}:{ports.client}", f"{HOST}:{ports.controller}"
+    return fill("server.properties", home=home, client=client, controller=controller)
 
 
 def _launch(home: Path, folder: Path, ports: Ports) -> int:
@@ -191,7 +117,7 @@ def _launch(home: Path, folder: Path, ports: Ports) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
     (folder / "server.properties").write_text(server_properties(home, ports), encoding="utf-8")
-    (folder / "log4j2.xml").write_text(_LOGGING.format(folder=escape(str(folder))), encoding="utf-8")
+    (folder / "log4j2.xml").write_text(fill("log4j2.xml", folder=escape(str(folder))), encoding="utf-8")
     for old in (folder / "bootstrap.txt", folder / "kafka.log", *folder.glob("*.jsa")):
         old.unlink(
             missing_ok=True

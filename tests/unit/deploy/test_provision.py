@@ -68,7 +68,7 @@ def test_what_reaches_the_site_is_drift_and_the_rest_is_not(found: Rule, expecte
 
 def test_the_broker_has_no_listener_without_tls_and_no_default_access(tmp_path) -> None:
     lines = broker.server_properties(tmp_path, broker.Ports(1111, 2222)).splitlines()
-    settings = dict(line.split("=", 1) for line in lines)
+    settings = dict(line.split("=", 1) for line in lines if not line.startswith("#"))
     assert settings["listeners"] == "SSL://127.0.0.1:1111,CONTROLLER://127.0.0.1:2222"
     assert set(settings["listener.security.protocol.map"].split(",")) == {"SSL:SSL", "CONTROLLER:SSL"}
     assert settings["ssl.client.auth"] == "required"
