@@ -54,6 +54,14 @@ LAKE_COMMIT = _histogram("lake_commit_seconds", "Duration of one lake commit.")
 LAKE_DUPLICATES = _counter("lake_duplicate_records", "Records that were in the lake already and were not written again.")
 KEY_RELEASES = _counter("key_releases", "Keys released by the keyring, by kind of principal and outcome.", "kind", "outcome")
 BEACONS = _counter("beacons", "Beacons that the broker took.")
+HALT_TO_ACK = _histogram("halt_to_ack_seconds", "Effective time of an order to capture worker reaped, as endpoints signed it.")
+HALT_UNKNOWN = _gauge(
+    "halt_unknown_endpoints", "Endpoints that an order is about, and of whom it is not known that they stopped."
+)
+EXPIRES_IN = _gauge("expires_in_seconds", "How long the first of its kind is still valid; negative once it is over.", "what")
+DRILL_PASSED = _gauge("drill_last_passed_seconds", "Unix time at which a drill of the halt last passed whole.")
+DRILLS = _counter("drills", "Drills of the halt, by outcome: passed, failed, not-tried.", "outcome")
+DRILL_HALT = _histogram("drill_halt_seconds", "Effective time of a drill's order to the canary's worker reaped.")
 GRANTS = _counter("grants", "Session requests answered, by outcome.", "outcome")
 PROGRESS = _gauge("last_progress_seconds", "Unix time at which this process last did useful work: a watchdog compares it.")
 
