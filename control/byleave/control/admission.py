@@ -86,7 +86,9 @@ def _epoch(claim: Claim, knowledge: Knowledge) -> Waits | Refuses | None:
     if knowledge.state is None:
         return Waits("no-state")
     if knowledge.window(claim.epoch) is not None:
-        return None
+        # an epoch that was not in force yet when the broker had it: whoever claims it knows what was signed, not what counts
+        early = min(claim.append_ms, claim.hi_max) + SKEW_MS < knowledge.begun_ms(claim.epoch)
+        return Refuses("epoch-not-begun") if early else None
     if claim.epoch < knowledge.state.epoch:
         return Refuses("epoch-not-kept")
     return _unless_late("unknown-epoch", claim, knowledge)
@@ -117,7 +119,9 @@ def _consent(claim: Claim, knowledge: Knowledge) -> Waits | Refuses | None:
 def _orders(claim: Claim, knowledge: Knowledge) -> Waits | Refuses | None:
     """`end(E, scope)`: the least effective time of the orders that stop this endpoint. Certain refusals come before waiting."""
     waits: Waits | None = None
-    for halt_id, effective_ms in knowledge.orders(claim.endpoint, "capture", claim.epoch):
+    for halt_id, effective_ms, until_ms in knowledge.orders(claim.endpoint, "capture", claim.epoch):
+        if until_ms is not None and min(claim.hi_max, claim.append_ms) >= until_ms:
+            continue
         if effective_ms is None:
             waits = Waits("halt-time-unknown")
         elif claim.hi_max >= effective_ms or claim.append_ms > effective_ms + SKEW_MS:
@@ -125,7 +129,7 @@ def _orders(claim: Claim, knowledge: Knowledge) -> Waits | Refuses | None:
                 return Refuses("halted")
             waits = Waits("halt-unread")
     newest = knowledge.state.epoch if knowledge.state else 0
-    pauses = [knowledge.read(halt_id) for halt_id, _ in knowledge.orders(claim.endpoint, "processing", newest)]
+    pauses = [knowledge.read(order.halt_id) for order in knowledge.orders(claim.endpoint, "processing", newest)]
     if waits is None and pauses:
         waits = Waits("processing-halted" if any(pauses) else "halt-unread")
     return waits

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from byleave.control.documents import Beacon, Effective, Grant, Halt, Request
-from byleave.control.knowledge import Knowledge, covers
+from byleave.control.knowledge import DRILL_MS, Knowledge, covers
 from byleave.control.lease import LEASE_MS_MAX
 from byleave.core.errors import Broken, Refused
 
@@ -38,14 +38,15 @@ class Memory:
     effective: Mapping[str, int] = field(default_factory=dict)
 
 
-def accept(memory: Memory, halt_id: str, halt: Halt, append_ms: int, now_ms: int) -> Memory:
+def accept(memory: Memory, halt_id: str, halt: Halt, append_ms: int, now_ms: int, *, drill: bool = False) -> Memory:
     """Fixes from when an order counts; an order that has its time keeps it. Raises Refused (`stale-order`).
 
     `append_ms` is the broker's stamp: an order is accepted by when it was published, not by when this service came to read it.
+    A drill is over by itself and forgotten then, so one that lies behind is not accepted a second time.
     """
     if halt_id in memory.effective:
         return memory
-    if append_ms - halt.issued_ms > halt.valid_for_ms:
+    if append_ms - halt.issued_ms > halt.valid_for_ms or (drill and now_ms - append_ms > DRILL_MS):
         raise Refused("an order that was published after its time; a new one is needed", reason="stale-order")
     return replace(memory, effective={**memory.effective, halt_id: service_ms(memory, now_ms)})
 
@@ -95,7 +96,7 @@ def answer(memory: Memory, knowledge: Knowledge, request: Request, request_diges
         raise Refused("a request of an endpoint that is not enrolled now", reason="unknown-endpoint")
     if request.root_version != knowledge.root.version:
         raise Refused(f"an endpoint under root {request.root_version}", reason="wrong-root")
-    if knowledge.orders(request.endpoint, "capture", state.epoch):
+    if knowledge.standing(request.endpoint, "capture", state.epoch):
         raise Refused("a request of an endpoint that is halted", reason="halted")
     run = knowledge.leave(request.endpoint, now)
     if run is None:

@@ -77,7 +77,7 @@ class Service:
         try:
             if isinstance(document, Halt):
                 halt_id = digest(load_envelope(record.value).body)
-                self._remember(beacon.accept(self._memory, halt_id, document, record.append_ms, self._service_ms()))
+                self._remember(self._accepted(halt_id, document, record.append_ms))
                 self._due_ms = 0
             elif isinstance(document, State):
                 self._due_ms = 0
@@ -87,6 +87,10 @@ class Service:
             self._log.warning("refused", reason=refusal.reason, topic=record.topic, offset=record.offset)
             if isinstance(document, Request):
                 metrics.GRANTS.labels(refusal.reason).inc()
+
+    def _accepted(self, halt_id: str, halt: Halt, append_ms: int) -> beacon.Memory:
+        drill = self._watch.knowledge.is_drill(halt_id)
+        return beacon.accept(self._memory, halt_id, halt, append_ms, self._service_ms(), drill=drill)
 
     def _answer(self, record: Received, request: Request) -> None:
         now_ms = self._service_ms()

@@ -111,7 +111,7 @@ def key_of(topic: str, body: bytes) -> bytes:
 
 def _key_places(endpoints: Sequence[tuple[str, str, str]]) -> list[tuple[str, str]]:
     places = [("officers", name) for name in (*ROOTS, *OFFICERS, ENROLLER)]
-    places += [("beacon", "beacon"), ("redactor", "sign"), ("redactor", "state")]
+    places += [("beacon", "beacon"), ("redactor", "sign"), ("redactor", "state"), ("drill", "drill")]
     for endpoint, subject, _ in endpoints:
         places += [(f"endpoints/{endpoint}", "device"), (f"people/{subject}", "person")]
     return list(dict.fromkeys(places))
@@ -157,6 +157,7 @@ def _root(home: Path, site: str, now_ms: int) -> Root:
     roots = publics({home / "officers" / f"{name}.key": name for name in ROOTS})
     beacon = publics({home / "beacon" / "beacon.key": "service"})
     redactor = publics({home / "redactor" / "sign.key": "service"})
+    drill = publics({home / "drill" / "drill.key": "service"})
     enrol = publics({home / "officers" / f"{ENROLLER}.key": "people"})
     roles = (
         Role("root", *roots, threshold=2, groups_min=2),
@@ -166,6 +167,7 @@ def _root(home: Path, site: str, now_ms: int) -> Root:
         Role("enrol", *enrol, threshold=1, groups_min=1),
         Role("beacon", *beacon, threshold=1, groups_min=1),
         Role("redactor", *redactor, threshold=1, groups_min=1),
+        Role("drill", *drill, threshold=1, groups_min=1),
     )
     return Root(site, 1, now_ms + 365 * DAY_MS, roles)
 
@@ -199,6 +201,13 @@ def _enrolment(home: Path, site: str, endpoint: str, subject: str, team: str, no
     device = public_hex(read_signing_key(home / "endpoints" / endpoint / "device.key"))
     person = public_hex(read_signing_key(home / "people" / subject / "person.key"))
     return Enrolment(site, endpoint, device, subject, person, team, now_ms + 90 * DAY_MS)
+
+
+def pin_root(home: Path, signed: bytes) -> None:
+    """Keeps a verified next root beside those before it. The caller has verified it: `trust.load_next`."""
+    version = load(Root, load_envelope(signed).body).version
+    replace_file(home / "trust" / f"root.{version}.dsse", signed, mode=0o644)
+    replace_file(home / "trust" / "root.dsse", signed, mode=0o644)
 
 
 def pinned_root(home: Path, site: str) -> Root:

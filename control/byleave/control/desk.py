@@ -10,7 +10,7 @@ from typing import TypeVar
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from byleave.control import trust
-from byleave.control.bootstrap import pinned_root
+from byleave.control.bootstrap import pin_root, pinned_root
 from byleave.control.documents import Root
 from byleave.control.knowledge import Knowledge
 from byleave.control.watch import ControlWatch
@@ -45,7 +45,7 @@ def open_watch(
     names = [installation.topic(name) for name in (topics or readable(role))]
     own = principal if role == ENDPOINT else next(p.group for p in load_catalogue().principals if p.name == role)
     tail = persistent(lambda: KafkaTail(installation.kafka(principal), f"{installation.site}{own}", names), tries, pause)
-    return ControlWatch(tail, knowledge, installation.site)
+    return ControlWatch(tail, knowledge, installation.site, pin=lambda signed: pin_root(installation.home, signed))
 
 
 def read_all(watch: ControlWatch) -> ControlWatch:

@@ -21,6 +21,8 @@ from byleave.core.errors import Forged
 BODY_BYTES_MAX = 16_384
 ITEMS_MAX = 1_000
 INTEGER_MAX = 2**63 - 1
+CANARY = "canary"
+"""The one endpoint that the drill key may halt (ruling 8)."""
 
 Document = TypeVar("Document")
 
@@ -115,6 +117,8 @@ class Window:
     epoch: int
     expires_ms: int
     run: tuple[Run, ...]
+    start_ms: int = 0
+    """Nothing of this epoch can have been captured before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +230,17 @@ class Consent:
     manifest: str
     given: bool
     at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsal:
+    """An officer's key was opened and signed at `at_ms`: it would be there on the day (ruling 8). Signed by itself."""
+
+    TYPE = "application/vnd.byleave.rehearsal.v1+json"
+    site: str
+    key: str
+    at_ms: int
+    nonce: str
 
 
 @dataclass(frozen=True, slots=True)

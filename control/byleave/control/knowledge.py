@@ -15,10 +15,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from byleave.control import trust
 from byleave.control.documents import (
+    CANARY,
     Ack,
     Beacon,
     Consent,
@@ -28,6 +29,7 @@ from byleave.control.documents import (
     Halt,
     Lifted,
     Manifest,
+    Rehearsal,
     Request,
     Root,
     Run,
@@ -44,8 +46,20 @@ WHATS = ("capture", "processing", "reads")
 STATE_MS_MAX = 30 * 86_400_000
 """A state lives at most 30 days and never longer than its manifest (ruling 4)."""
 WINDOWS_MAX = 64
+DRILL_MS = 60_000
+"""An order of the drill key is over so long after its effective time; it is accepted within as much, or not at all."""
+DISCARD_MS_MAX = 3_600_000
+"""What one officer may have erased; further back it takes as many as resuming does (ruling 7)."""
 EARLY_MAX = 1_000
 """Consents that arrived before the enrolment they belong to; topics are not read in step."""
+
+
+class Order(NamedTuple):
+    """An order that stops something: from when it counts, None while that is not known, and until when, if it is a drill."""
+
+    halt_id: str
+    effective_ms: int | None = None
+    until_ms: int | None = None
 
 
 def covers(scope: Scope, site: str, endpoint: str, enrolment: Enrolment | None) -> bool | None:
@@ -64,8 +78,18 @@ class Knowledge:
     def __init__(self, root: Root, site: str, epoch_floor: int = 0) -> None:
         if root.site != site:
             raise Forged(f"a root of another site than {site}", reason="wrong-site")
-        self.root = root
         self.site = site
+        self._begin(root, epoch_floor)
+
+    def restart(self, root: Root | None = None) -> None:
+        """Forgets everything but the epoch floor: under a next root, or where a control topic is not the one it was.
+
+        What was permitted is permitted again only if it is read again.
+        """
+        self._begin(root or self.root, self.epoch_floor)
+
+    def _begin(self, root: Root, epoch_floor: int) -> None:
+        self.root = root
         self.state: State | None = None
         self.state_digest = ""
         self.conflict = False
@@ -74,9 +98,13 @@ class Knowledge:
         self._heads: set[str] = set()
         self._digests: dict[str, int] = {}
         self._windows: dict[int, Window] = {}
+        self._begun: dict[int, int] = {}
         self._lifts: dict[str, Lifted] = {}
         self._effective: dict[str, int] = {}
         self._halts: dict[str, Halt] = {}
+        self._drills: set[str] = set()
+        self._agreed: set[str] = set()
+        self._rehearsals: dict[str, int] = {}
         self._manifests: dict[str, Manifest] = {}
         self._enrolments: dict[str, Enrolment] = {}
         self._consents: dict[str, Consent] = {}
@@ -86,6 +114,7 @@ class Knowledge:
             "control.manifest.v1": self._learn_manifest, "control.enrolment.v1": self._learn_enrolment,
             "control.consent.v1": self._learn_consent, "control.grant.v1": self._learn_grant,
             "control.request.v1": self._learn_request, "control.ack.v1": self._learn_ack,
+            "control.root.v1": self._learn_root, "control.rehearsal.v1": self._learn_rehearsal,
         }  # fmt: skip
 
     @property
@@ -107,6 +136,11 @@ class Knowledge:
     def consents(self) -> Mapping[str, Consent]:
         """The newest word of each subject: a yes to one manifest, or its withdrawal."""
         return MappingProxyType(self._consents)
+
+    @property
+    def rehearsals(self) -> Mapping[str, int]:
+        """When each officer's key, by its hex, last proved that it works: by rehearsal."""
+        return MappingProxyType(self._rehearsals)
 
     def learn(self, topic: str, unverified: bytes | None) -> Any:
         """Verifies a record of `topic` (named without site) and folds it in.
@@ -154,26 +188,67 @@ class Knowledge:
         consent = self._consents.get(enrolment.subject) if enrolment else None
         return consent is not None and consent.given and consent.manifest == manifest
 
-    def orders(self, endpoint: str, what: str, epoch: int) -> list[tuple[str, int | None]]:
-        """Orders that stop `what` at this endpoint in this epoch, each with its effective time, None while that is not known.
+    def begun_ms(self, epoch: int) -> int:
+        """Before this, nothing of an epoch can have been captured: its first beacon if that was heard, else what states say."""
+        window = self._windows.get(epoch)
+        return self._begun.get(epoch, window.start_ms if window else 0)
+
+    def orders(self, endpoint: str, what: str, epoch: int) -> list[Order]:
+        """Orders that stop `what` at this endpoint in this epoch.
 
         An order counts until a state of an epoch <= `epoch` lifted it. Orders that a beacon names but nobody has read yet
         are among them: whom they are about is not known, so it may be this endpoint.
         """
         enrolment = self._enrolments.get(endpoint)
-        found: list[tuple[str, int | None]] = []
+        found: list[Order] = []
         for halt_id, scope, stops in self._known_orders():
             lift = self._lifts.get(halt_id)
             if lift is not None and lift.epoch <= epoch:
                 continue
             about = covers(scope, self.site, endpoint, enrolment) if scope else None
             if about is not False and (stops == what or stops not in WHATS):
-                found.append((halt_id, self.effective_ms(halt_id)))
+                found.append(self._order(halt_id))
         return found
 
+    def standing(self, endpoint: str, what: str, epoch: int) -> list[Order]:
+        """`orders` without the drills that are over by the newest beacon."""
+        return [order for order in self.orders(endpoint, what, epoch) if not self._over(order)]
+
+    def discards(self) -> list[tuple[str, Scope, int, int]]:
+        """(id, scope, since_ms, effective_ms) of what orders say is to be erased, once their time is known (ruling 7).
+
+        What lies more than an hour back counts only if as many signed the order as must sign to resume.
+        """
+        found = []
+        for halt_id, halt in self._halts.items():
+            effective_ms, since_ms = self.effective_ms(halt_id), halt.discard_since_ms
+            far = halt.issued_ms - since_ms > DISCARD_MS_MAX
+            if since_ms and effective_ms is not None and not (far and halt_id not in self._agreed):
+                found.append((halt_id, halt.scope, since_ms, effective_ms))
+        return found
+
+    def _order(self, halt_id: str) -> Order:
+        effective_ms = self.effective_ms(halt_id)
+        if halt_id not in self._drills:
+            return Order(halt_id, effective_ms)
+        halt = self._halts[halt_id]
+        # never heard from when it counts: the beacon service accepts no drill later than that
+        latest_ms = halt.issued_ms + halt.valid_for_ms + DRILL_MS if effective_ms is None else effective_ms
+        order = Order(halt_id, effective_ms, latest_ms + DRILL_MS)
+        return order._replace(effective_ms=halt.issued_ms) if effective_ms is None and self._over(order) else order
+
+    def _over(self, order: Order) -> bool:
+        service_ms = self.beacon.service_ms if self.beacon else 0
+        return order.until_ms is not None and service_ms >= order.until_ms
+
     def in_force(self) -> tuple[str, ...]:
-        """Ids of all orders that no state has lifted, those named by a beacon alone included."""
-        return tuple(halt_id for halt_id, _, _ in self._known_orders() if halt_id not in self._lifts)
+        """Ids of all orders that no state has lifted, those named by a beacon alone included; of drills, those not over yet."""
+        standing = (halt_id for halt_id, _, _ in self._known_orders() if halt_id not in self._lifts)
+        return tuple(halt_id for halt_id in standing if not self._over(self._order(halt_id)))
+
+    def is_drill(self, halt_id: str) -> bool:
+        """Whether an order was signed by the drill key: it is about the canary alone, and over by itself."""
+        return halt_id in self._drills
 
     def effective_ms(self, halt_id: str) -> int | None:
         """From when an order counts, by beacon or by the state that lifted it: the least of what was said."""
@@ -226,18 +301,55 @@ class Knowledge:
             raise Forged("a state that speaks of epochs after its own", reason="malformed")
 
     def _fold_state(self, state: State) -> None:
-        for window in (*state.earlier, Window(state.epoch, state.expires_ms, state.run)):
+        for window in (*state.earlier, Window(state.epoch, state.expires_ms, state.run, state.issued_ms)):
             self._windows.setdefault(window.epoch, window)
         for epoch in sorted(self._windows)[:-WINDOWS_MAX]:
             del self._windows[epoch]
+            self._begun.pop(epoch, None)
         self._digests = {name: epoch for name, epoch in self._digests.items() if epoch in self._windows}
         for lift in state.lifted:  # lifted once is lifted from then on; the first word on when stands
             self._lifts.setdefault(lift.halt_id, lift)
 
     def _learn_halt(self, unverified: bytes | None) -> Halt:
-        halt, found = self._verify("halt", Halt, unverified)
+        try:
+            halt, found = self._verify("halt", Halt, unverified)
+        except Forged as error:
+            if error.reason != "bad-signature" or all(role.name != "drill" for role in self.root.roles):
+                raise
+            halt, found = self._verify_drill(unverified)
+            self._drills.add(found)
         self._halts[found] = halt
+        if halt.discard_since_ms:
+            with contextlib.suppress(Forged):
+                self._verify("resume", Halt, unverified)
+                self._agreed.add(found)
         return halt
+
+    def _verify_drill(self, unverified: bytes | None) -> tuple[Halt, str]:
+        """An order of the drill key: about the canary's capture, or nothing (ruling 8)."""
+        halt, found = self._verify("drill", Halt, unverified)
+        if (halt.scope, halt.what, halt.discard_since_ms) != (Scope("endpoint", CANARY), "capture", 0):
+            raise Refused("the drill key may halt the canary's capture, and nothing else", reason="drill-scope")
+        if halt.valid_for_ms > DRILL_MS:
+            raise Refused("a drill is accepted at once or not at all", reason="drill-scope")
+        return halt, found
+
+    def _learn_root(self, unverified: bytes | None) -> Root | None:
+        """The next root; None for those that lie behind. It is the caller's to keep it and to `restart` under it."""
+        claimed = trust.load_root(unverified, self.site)
+        if claimed.version > self.root.version:
+            return trust.load_next(self.root, unverified, self.site)
+        if claimed.version == self.root.version and claimed != self.root:
+            raise Forged(f"two different roots of version {claimed.version}", reason="conflict")
+        return None
+
+    def _learn_rehearsal(self, unverified: bytes | None) -> Rehearsal:
+        named = load(Rehearsal, dsse.load_envelope(unverified).body).key  # only to find who must have signed it
+        if not any(named in role.keys for role in self.root.roles):
+            raise Refused("a rehearsal of a key that the root does not name", reason="unknown-key")
+        rehearsal, _ = trust.verify_by(verify_key(named), Rehearsal, unverified, site=self.site)
+        self._rehearsals[named] = max(rehearsal.at_ms, self._rehearsals.get(named, 0))
+        return rehearsal
 
     def _learn_beacon(self, unverified: bytes | None) -> Beacon:
         beacon, _ = self._verify("beacon", Beacon, unverified)
@@ -246,6 +358,8 @@ class Knowledge:
             raise Refused("a beacon that is not newer than the last", reason="replayed")
         if beacon.epoch < max(self._floor, last.epoch if last else 0):
             raise Refused(f"a beacon of epoch {beacon.epoch}, which is over", reason="rolled-back")
+        if last is not None and beacon.epoch > last.epoch:
+            self._begun[beacon.epoch] = beacon.service_ms
         self.beacon = beacon
         for order in beacon.halts:
             self._effective[order.halt_id] = min(order.effective_ms, self._effective.get(order.halt_id, order.effective_ms))

@@ -30,7 +30,7 @@ def next_state(knowledge: Knowledge, lift: Collection[str], now_ms: int) -> Stat
         raise Refused("there is no one state to go on from", reason="no-state" if state is None else "conflict")
     fresh = tuple(_lifted(knowledge, halt_id, state.epoch + 1) for halt_id in sorted(lift))
     kept = tuple(row for row in state.lifted if row.effective_ms > now_ms - LIFTED_MS_MAX)
-    earlier = (*state.earlier, Window(state.epoch, state.expires_ms, state.run))[-EARLIER_MAX:]
+    earlier = (*state.earlier, Window(state.epoch, state.expires_ms, state.run, knowledge.begun_ms(state.epoch)))[-EARLIER_MAX:]
     made = State(
         site=state.site,
         epoch=state.epoch + 1,

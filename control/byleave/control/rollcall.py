@@ -119,9 +119,9 @@ def agreed(consent: Consent | None, manifest: str) -> str:
 
 
 def _ordered(knowledge: Knowledge, endpoint: str, halt_id: str) -> bool:
-    return any(found == halt_id for found, _ in knowledge.orders(endpoint, knowledge.halts[halt_id].what, epoch=0))
+    return any(found.halt_id == halt_id for found in knowledge.orders(endpoint, knowledge.halts[halt_id].what, epoch=0))
 
 
 def _ordered_in_force(knowledge: Knowledge, endpoint: str) -> set[str]:
     epoch = knowledge.state.epoch if knowledge.state else 0
-    return {halt_id for halt_id, _ in knowledge.orders(endpoint, "capture", epoch)}
+    return {order.halt_id for order in knowledge.standing(endpoint, "capture", epoch)}

@@ -43,6 +43,15 @@ def load_root(unverified: bytes | None, site: str) -> Root:
     return root
 
 
+def load_next(root: Root, unverified: bytes | None, site: str) -> Root:
+    """The root that follows: one version more, signed by the threshold of `root` and by its own (TUF 5.3). Raises Forged."""
+    fresh = load_root(unverified, site)
+    if fresh.version != root.version + 1:
+        raise Forged(f"root {fresh.version} does not follow root {root.version}", reason="broken-chain")
+    _signed(root, "root", Root.TYPE, _strict(unverified))
+    return fresh
+
+
 def verify(root: Root, role: str, kind: type[Document], unverified: bytes | None, *, site: str) -> tuple[Document, str]:
     """A document that `role` of `root` signed, and the digest of its body. Raises Forged."""
     envelope = _strict(unverified)

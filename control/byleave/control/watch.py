@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from byleave.control.documents import Beacon
+from byleave.control.documents import Beacon, Root
 from byleave.control.knowledge import Knowledge
 from byleave.core import metrics
 from byleave.core.broker import Received, Tail
@@ -18,10 +18,18 @@ FRESH_MS = 15_000
 
 
 class ControlWatch:
-    """One reader's view of the control topics, fed from a tail. `refused` counts by reason; a hostile record stops nothing."""
+    """One reader's view of the control topics, fed from a tail. `refused` counts by reason; a hostile record stops nothing.
 
-    def __init__(self, tail: Tail, knowledge: Knowledge, site: str, clock: Callable[[], int] = boot_ms) -> None:
+    A next root is kept by `pin` before it is believed; then everything is forgotten and read again under it. Without `pin` a
+    root is refused.
+    """
+
+    def __init__(
+        self, tail: Tail, knowledge: Knowledge, site: str, clock: Callable[[], int] = boot_ms,
+        pin: Callable[[bytes], object] | None = None,
+    ) -> None:  # fmt: skip
         self._tail = tail
+        self._pin = pin
         self._site = site
         self.knowledge = knowledge
         self.refused: Counter[str] = Counter()
@@ -48,6 +56,9 @@ class ControlWatch:
         for record in self._tail.read(timeout_s):
             try:
                 document = self.knowledge.learn(record.topic.removeprefix(self._site), record.value)
+                if isinstance(document, Root):
+                    self._begin_again(document, record.value)
+                    return [(record, document)]
             except (Forged, Refused, Broken) as error:  # a conflict of states is Broken for all, and the view says so
                 self.refused[error.reason] += 1
                 metrics.REFUSED.labels("control", error.reason).inc()
@@ -57,6 +68,13 @@ class ControlWatch:
                 if document is not None:
                     learned.append((record, document))
         return learned
+
+    def _begin_again(self, root: Root, signed: bytes | None) -> None:
+        if self._pin is None or signed is None:
+            raise Refused("a next root, and nobody here to keep it", reason="root-not-kept")
+        self._pin(signed)
+        self.knowledge.restart(root)
+        self._tail.rewind()
 
     def close(self) -> None:
         self._tail.close()

@@ -38,6 +38,9 @@ class Tail(Protocol):
         The last record of a compacted topic is not its newest state until then.
         """
 
+    def rewind(self) -> None:
+        """Begins again at the beginning: `caught_up` is False until all that stands there now was read. Raises Transient."""
+
     def close(self) -> None: ...
 
 

@@ -96,14 +96,20 @@ class KafkaTail:
         self._consumer = Consumer(
             {**consumer_options(connection, group), "auto.offset.reset": "earliest", "enable.partition.eof": True}
         )
+        self._topics = tuple(topics)
         self._ends: dict[tuple[str, int], int] = {}
+        self.rewind()
+
+    def rewind(self) -> None:
+        ends: dict[tuple[str, int], int] = {}
         places = []
-        for topic in topics:
+        for topic in self._topics:
             for partition in self._partitions(topic):
                 low, high = self._watermarks(topic, partition)
                 places.append(TopicPartition(topic, partition, low))
                 if high > low:
-                    self._ends[topic, partition] = high
+                    ends[topic, partition] = high
+        self._ends = ends
         self._consumer.assign(places)
 
     def read(self, timeout_s: float) -> Sequence[Received]:

@@ -25,7 +25,11 @@ def late_batch(home: Path, endpoint: str, knowledge: Knowledge, session: bytes, 
     Raises Broken when no halt is in force for the endpoint, or its leave is not known.
     """
     state = knowledge.state
-    times = [at for _, at in knowledge.orders(endpoint, "capture", state.epoch) if at is not None] if state else []
+    times = (
+        [o.effective_ms for o in knowledge.orders(endpoint, "capture", state.epoch) if o.effective_ms is not None]
+        if state
+        else []
+    )
     run = knowledge.run_of(endpoint, state.epoch) if state else None
     if state is None or run is None or not times:
         raise Broken(f"no halt of {endpoint} is in force: there is nothing to be late for")

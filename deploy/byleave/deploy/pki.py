@@ -32,7 +32,7 @@ _RENEW_BEFORE = dt.timedelta(days=1)
 def service_names() -> tuple[str, ...]:
     """Every certificate that is not an endpoint's. No endpoint may bear one of these names."""
     roles = tuple(p.name for p in load_catalogue().principals if p.name != ENDPOINT)
-    return (*roles, "admin", *SERVERS)
+    return tuple(dict.fromkeys((*roles, "admin", *SERVERS)))
 
 
 def ensure_pki(home: Path, endpoints: Iterable[str], *, now: dt.datetime | None = None) -> Path:

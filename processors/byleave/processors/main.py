@@ -15,7 +15,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from byleave.control.bootstrap import pinned_root
+from byleave.control.bootstrap import pin_root, pinned_root
 from byleave.control.knowledge import Knowledge
 from byleave.control.watch import ControlWatch
 from byleave.core import log, metrics
@@ -34,8 +34,7 @@ from byleave.processors.worker import Clocks, Worker
 
 ROLE = "redactor"
 OWN_KEYS = ("sign", "state")
-CONTROL_TOPICS = ("control.state.v1", "control.halt.v1", "control.manifest.v1", "control.enrolment.v1", "control.consent.v1",
-                  "control.beacon.v1")  # fmt: skip
+CONTROL_TOPICS = tuple(f"control.{name}.v1" for name in ("root", "state", "halt", "manifest", "enrolment", "consent", "beacon"))
 CATCH_UP_S_MAX = 60.0
 TURN_S_MAX = 30.0
 """A loop that did not come round for so long is not alive: every call in it is bounded well below."""
@@ -77,7 +76,7 @@ def _run(installation: Installation, options: argparse.Namespace, stop: threadin
     tools()  # missing keys are said before anything is joined
     topics = [installation.topic(name) for name in CONTROL_TOPICS]
     tail = KafkaTail(connection, f"{installation.site}{GROUP}-control", topics)
-    watch = ControlWatch(tail, knowledge, installation.site)
+    watch = ControlWatch(tail, knowledge, installation.site, pin=lambda signed: pin_root(installation.home, signed))
     _catch_up(watch, stop)
     plan = Plan(connection, installation.site, options.slot, options.commit_ms / 1000, options.protocol)
     clocks = Clocks(time.monotonic, wall_ms)

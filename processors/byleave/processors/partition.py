@@ -268,8 +268,11 @@ class Partition:
         refused if the broker stamps it later than the order's time and the skew of the two clocks (ruling 3)."""
         if stream.last is None or not knowledge.halts:
             return None
-        orders = knowledge.orders(endpoint, "capture", stream.last.header.epoch)
-        times = [at for halt_id, at in orders if at is not None and knowledge.read(halt_id)]
+        header = stream.last.header
+        orders = (
+            o for o in knowledge.orders(endpoint, "capture", header.epoch) if not o.until_ms or header.hi_max < o.until_ms
+        )
+        times = [o.effective_ms for o in orders if o.effective_ms is not None and knowledge.read(o.halt_id)]
         return min(times) + 2 * SKEW_MS if times else None
 
     def _close(self, endpoint: str, stream: Stream, emit: Emit, *, vanished: bool) -> None:

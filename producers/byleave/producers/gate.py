@@ -105,7 +105,7 @@ def _stopped(knowledge: Knowledge, endpoint: str, switches: Switches, caught_up:
 def standing_orders(knowledge: Knowledge, endpoint: str) -> list[str]:
     """Ids of the orders that stop capture here in the epoch in force; before any state, all that are known of."""
     epoch = knowledge.state.epoch if knowledge.state else 0
-    return [halt_id for halt_id, _ in knowledge.orders(endpoint, "capture", epoch)]
+    return [order.halt_id for order in knowledge.standing(endpoint, "capture", epoch)]
 
 
 def accept(grant: Grant, *, nonce: str, request_digest: str, request_boot_ms: int, epoch: int, boot_ms: int) -> Permit | None:

@@ -20,7 +20,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from byleave.control.bootstrap import pinned_root
+from byleave.control.bootstrap import pin_root, pinned_root
 from byleave.control.documents import Enrolment
 from byleave.control.knowledge import Knowledge
 from byleave.control.watch import ControlWatch
@@ -40,7 +40,7 @@ from byleave.producers.outbox import Outbox
 from byleave.producers.spool import Spool
 from byleave.producers.voice import Voice
 
-TOPICS = ("control.state.v1", "control.halt.v1", "control.manifest.v1", "control.beacon.v1", "control.grant.v1")
+TOPICS = tuple(f"control.{name}.v1" for name in ("root", "state", "halt", "manifest", "beacon", "grant"))
 POLL_S = 0.02
 """Longest wait for events in one turn while capturing: an order is seen within it."""
 IDLE_S = 0.1
@@ -94,7 +94,7 @@ class Process:
         """One turn of the loop: hear, decide, collect, send, report."""
         self.agent.hear(self._pump(0.0 if self.agent.capturing else IDLE_S))
         self._persist_floor()
-        permission = self.agent.turn(self._switches(), caught_up=self.caught_up, timeout_s=POLL_S)
+        self.agent.turn(self._switches(), caught_up=self.caught_up, timeout_s=POLL_S)
         now = self.turned_ms = boot_ms()
         if self.agent.may_send:
             self._outbox.pump(now, self.knowledge.beacon.service_ms if self.knowledge.beacon else 0)
@@ -102,7 +102,7 @@ class Process:
         if now - self._reported_ms >= REPORT_MS:
             self._reported_ms = now
             self.report()
-            metrics.CAPTURING.set(permission.allowed and self.agent.capturing)
+            metrics.CAPTURING.set(self.agent.capturing)
             metrics.LEASE_LEFT.set(self.agent.lease_left_ms / 1000)
             metrics.PROGRESS.set(time.time())
 
@@ -139,7 +139,7 @@ class Process:
             if self._watch is None:
                 topics = [self._installation.topic(name) for name in TOPICS]
                 tail = KafkaTail(self._connection, self._installation.topic(f"endpoint-{self._endpoint}"), topics)
-                self._watch = ControlWatch(tail, self.knowledge, self._installation.site)
+                self._watch = ControlWatch(tail, self.knowledge, self._installation.site, pin=self._pin)
             return self._watch.pump(timeout_s)
         except (Transient, Broken) as error:  # without news the lease ends by itself
             if isinstance(error, Broken) and self._watch is not None:
@@ -148,6 +148,9 @@ class Process:
             if not self._stopping() and not self.agent.capturing:
                 time.sleep(IDLE_S)
             return []
+
+    def _pin(self, signed: bytes) -> None:
+        pin_root(self._installation.home, signed)
 
     def _persist_floor(self) -> None:
         """On disk before it is used: after a restart no older state is believed."""

@@ -14,10 +14,12 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from functools import partial
 
 import structlog
 
 from byleave.control import trust
+from byleave.control.bootstrap import pin_root
 from byleave.control.documents import Manifest, Root, digest
 from byleave.control.knowledge import Knowledge
 from byleave.control.watch import ControlWatch
@@ -35,7 +37,7 @@ from byleave.sinks.lake import LocalLake
 from byleave.sinks.sink import SOURCES, Fence, Sink, fence
 from byleave.sinks.stream import SanitizedStream
 
-CONTROL = ("state", "halt", "manifest", "enrolment", "consent", "beacon")
+CONTROL = ("root", "state", "halt", "manifest", "enrolment", "consent", "beacon")
 COMMIT_S_DEFAULT = 30.0
 ATTEMPTS_MAX = 60
 """Failures in a row after which the process gives up: about a minute."""
@@ -56,7 +58,8 @@ class Worker:
         self._refusals = KafkaPublisher(self._connection)
         topics = [installation.topic(f"control.{name}.v1") for name in CONTROL]
         tail = KafkaTail(self._connection, self._group, topics)
-        self._watch = ControlWatch(tail, Knowledge(root, installation.site), installation.site)
+        pin = partial(pin_root, installation.home)
+        self._watch = ControlWatch(tail, Knowledge(root, installation.site), installation.site, pin=pin)
         self._fence: Fence = fence(self._watch.knowledge)
         self._sink, self._stream = self._begin()
         self._committed_s = self.turned_s = time.monotonic()

@@ -50,7 +50,7 @@ class Site:
         """The state that follows `after`, signed by two officers of two groups."""
         body = load_envelope(after).body
         last = load(State, body)
-        earlier = (*last.earlier, Window(last.epoch, last.expires_ms, last.run))
+        earlier = (*last.earlier, Window(last.epoch, last.expires_ms, last.run, last.issued_ms))
         chain = {"epoch": last.epoch + 1, "prev": digest(body), "lifted": (*last.lifted, *lifted), "earlier": earlier}
         made = replace(last, **{**chain, **changes})
         return trust.sign(made, self.officers("security-1", "privacy-1"))

@@ -484,7 +484,7 @@ def replays() -> Iterator[Case]:
             replace(s.newest[k], endpoint="ep-b")), "bad-signature")  # fmt: skip
     yield Case("a consent in the name of the other person", TOPICS[Consent], lambda s: s.signed(
         replace(s.newest[Consent], subject="person-b")), "bad-signature")  # fmt: skip
-    for topic in ("raw.events.v1", "control.root.v1", "control.state.v2", "test.control.state.v1", "", "control.halt.v1 "):
+    for topic in ("raw.events.v1", "control.state.v2", "test.control.state.v1", "", "control.halt.v1 "):
         yield Case(f"a state on the topic {topic!r}", topic, lambda s: s.signed(s.newest[State]), "wrong-topic", Refused)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from byleave.control import trust
 from byleave.control.documents import Lifted, Scope, digest
-from byleave.control.knowledge import Knowledge, covers
+from byleave.control.knowledge import Knowledge, Order, covers
 from byleave.core.dsse import load_envelope
 from byleave.core.errors import Broken, Forged, Refused
 
@@ -137,8 +137,8 @@ def test_orders_only_add_up_until_a_state_lifts_them_by_name(site: Any) -> None:
         knowledge.learn(HALT, order)
     knowledge.learn(BEACON, site.beacon(knowledge, 900, **{id_of(one): 500, id_of(two): 700}))
     knowledge.learn(STATE, site.state(first, (Lifted(id_of(one), Scope("global"), "capture", 500, 2),)))
-    assert knowledge.orders("ep-a", "capture", 2) == [(id_of(two), 700)]
-    assert sorted(knowledge.orders("ep-a", "capture", 1)) == sorted([(id_of(one), 500), (id_of(two), 700)])
+    assert knowledge.orders("ep-a", "capture", 2) == [Order(id_of(two), 700)]
+    assert sorted(knowledge.orders("ep-a", "capture", 1)) == sorted([Order(id_of(one), 500), Order(id_of(two), 700)])
     knowledge.learn(HALT, one)  # replayed after it was lifted
     assert knowledge.in_force() == (id_of(two),)
 
@@ -149,23 +149,23 @@ def test_a_lift_stays_known_with_its_own_epoch_through_later_states(site: Any) -
     third = site.state(second)
     late = Knowledge(site.root, site.root.site)  # has read neither order nor epoch 2
     late.learn(STATE, third)
-    assert late.orders("ep-a", "capture", 1) == [(id_of(order), 500)]
+    assert late.orders("ep-a", "capture", 1) == [Order(id_of(order), 500)]
     assert late.orders("ep-a", "capture", 2) == []
 
 
 def test_an_order_that_a_beacon_names_but_nobody_has_read_stops_everybody(site: Any) -> None:
     knowledge, order = site.knowledge(), site.halt(Scope("endpoint", "ep-b"))
     knowledge.learn(BEACON, site.beacon(knowledge, 900, **{id_of(order): 800}))
-    assert knowledge.orders("ep-a", "capture", 1) == [(id_of(order), 800)]
+    assert knowledge.orders("ep-a", "capture", 1) == [Order(id_of(order), 800)]
     knowledge.learn(HALT, order)
     assert knowledge.orders("ep-a", "capture", 1) == []
-    assert knowledge.orders("ep-b", "capture", 1) == [(id_of(order), 800)]
+    assert knowledge.orders("ep-b", "capture", 1) == [Order(id_of(order), 800)]
 
 
 def test_the_effective_time_of_an_order_never_moves_later(site: Any) -> None:
     knowledge, order = site.knowledge(), site.halt()
     knowledge.learn(HALT, order)
-    assert knowledge.orders("ep-a", "capture", 1) == [(id_of(order), None)]
+    assert knowledge.orders("ep-a", "capture", 1) == [Order(id_of(order))]
     for service_ms, effective_ms in ((900, 800), (901, 850), (902, 790)):
         knowledge.learn(BEACON, site.beacon(knowledge, service_ms, **{id_of(order): effective_ms}))
     assert knowledge.effective_ms(id_of(order)) == 790

@@ -8,7 +8,7 @@ import pytest
 
 from byleave.control import trust
 from byleave.control.documents import BODY_BYTES_MAX, digest, dump
-from byleave.control.knowledge import Knowledge
+from byleave.control.knowledge import Knowledge, Order
 from byleave.control.resume import EARLIER_MAX, next_state
 from byleave.core.dsse import load_envelope
 from byleave.core.errors import Refused
@@ -35,7 +35,7 @@ def test_an_order_that_is_not_named_still_stands(site: Any) -> None:
     state = take(site, knowledge, [one])
     assert [(row.halt_id, row.effective_ms, row.epoch) for row in state.lifted] == [(one, NOW_MS + 5, 2)]
     assert knowledge.in_force() == (two,)
-    assert knowledge.orders("ep-a", "capture", 2) == [(two, NOW_MS + 6)]
+    assert knowledge.orders("ep-a", "capture", 2) == [Order(two, NOW_MS + 6)]
 
 
 def test_an_order_that_was_never_accepted_is_lifted_from_after_the_newest_beacon(site: Any) -> None:

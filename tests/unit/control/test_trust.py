@@ -74,7 +74,7 @@ def test_a_tombstone_is_no_document(site: Any) -> None:
 
 
 def test_a_role_that_the_root_does_not_name(site: Any) -> None:
-    assert refused(site.root, "drill", Halt, trust.sign(ORDER, site.officers("security-1"))) == "below-threshold"
+    assert refused(site.root, "undertaker", Halt, trust.sign(ORDER, site.officers("security-1"))) == "below-threshold"
 
 
 @pytest.mark.parametrize(
