@@ -34,6 +34,8 @@ ASK_AGAIN_S = 0.5
 class Watch(Protocol):
     """Where control documents come from: `control.watch.ControlWatch`."""
 
+    @property
+    def caught_up(self) -> bool: ...
     def pump(self, timeout_s: float) -> Sequence[object]: ...
 
 
@@ -122,10 +124,11 @@ class Worker:
             stopping = self._stopped(0.0)
             if self._watch.pump(0.0):
                 membership.wake()
-            membership.read()
-            self._decide(membership)
+            if self._watch.caught_up:  # under a next root all is read again; until then, who is not known may only be unread
+                membership.read()
+                self._decide(membership)
             now_s = self.turned_s = self._clocks.steady_s()
-            if now_s - swept_s >= SWEEP_S:
+            if now_s - swept_s >= SWEEP_S and self._watch.caught_up:
                 membership.sweep()
                 swept_s = now_s
             if stopping or now_s - committed_s >= self._commit_s:
