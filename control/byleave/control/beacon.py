@@ -1,7 +1,11 @@
 """What the beacon service says, and what it may not say (P2; docs/formats/control.md, section 3).
 
-Pure: time and randomness are arguments, the memory is a value. `beacon_main` keeps it on disk before anything it says is heard.
+Pure: time and randomness are arguments, the state is a value. `step` takes what happened and gives the next state and what is
+to be done; the caller (`beacon_main`, or a simulator) does all of it, in that order, before it says what happened next.
 
+Order     Remember is durable before what follows it, so that no restart takes a promise back. An order is told before the
+          broker brake is set, since endpoints wait for it; a brake is released before the new state is vouched for, so that
+          nobody is told to capture what the broker then refuses.
 Promises  a beacon of time T names every order effective at or before T, and no order is ever made effective at or before the T
           of a beacon that was signed: restart, a clock set back and a lost network included.
 Refuses   to vouch without a state, or while two states of one epoch exist; to grant without an enrolled key, a consent to the
@@ -15,8 +19,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
-from byleave.control.documents import Beacon, Effective, Grant, Halt, Request
+from byleave.control.documents import Ack, Beacon, Effective, Grant, Halt, Request, State
 from byleave.control.knowledge import DRILL_MS, Knowledge, covers
 from byleave.control.lease import LEASE_MS_MAX
 from byleave.core.errors import Broken, Refused
@@ -27,6 +32,8 @@ REQUEST_AGE_MS_MAX = 10_000
 """An older request is left unanswered: the endpoint has asked again, or is gone."""
 ORDERS_MAX = 100
 """Orders in force that fit into one beacon. With more, no beacon is signed, so that none is left out and all stops."""
+ANSWERED_MAX = 10_000
+BRAKE_RETRY_MS = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +43,158 @@ class Memory:
     last_ms: int = 0
     n: int = 0
     effective: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """The state. `braked`: whom the broker denies, None if that is not known; `answered`: nonces and their requests' stamps;
+    `acked`: (order, endpoint) whose first acknowledgement was counted."""
+
+    memory: Memory = field(default_factory=Memory)
+    caught_up: bool = False
+    due_ms: int = 0
+    braked: frozenset[str] | None = None
+    brake_retry_ms: int = 0
+    answered: Mapping[str, int] = field(default_factory=dict)
+    acked: frozenset[tuple[str, str]] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A verified document, folded into `knowledge` already: its digest, the broker's stamp, and 16 fresh random bytes."""
+
+    document: Any
+    name: str
+    append_ms: int
+    fresh: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time passed. `caught_up`: all that stood on the control topics has been heard."""
+
+    caught_up: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Braked:
+    """Whom the broker denies since a Brake was carried out; None if it could not be."""
+
+    denied: frozenset[str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Remember:
+    """Make this durable before anything else is done."""
+
+    memory: Memory
+
+
+@dataclass(frozen=True, slots=True)
+class Say:
+    """Sign and publish."""
+
+    topic: str
+    key: str
+    document: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Brake:
+    """Make the broker deny the raw topics to exactly these, and answer with Braked."""
+
+    wanted: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Not answered or not vouched for; `what` was asked: a class of document."""
+
+    what: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """An endpoint signed that it stopped, so long after the order's effective time."""
+
+    seconds: float
+
+
+Input = Heard | Tick | Braked
+Output = Remember | Say | Brake | Refusal | Stopped
+Next = tuple[Service, tuple[Output, ...]]
+
+
+def step(service: Service, knowledge: Knowledge, given: Input, now_ms: int) -> Next:
+    """The next state, and what is to be done before anything else is given. `now_ms`: a clock that nobody sets meanwhile.
+
+    Raises Broken (`too-many-orders`): then nothing may be said any more.
+    """
+    match given:
+        case Heard():
+            return _heard(service, knowledge, given, now_ms)
+        case Braked(None):
+            return replace(service, brake_retry_ms=now_ms + BRAKE_RETRY_MS), ()
+        case Braked(denied):
+            return replace(service, braked=denied), ()
+    service = replace(service, caught_up=given.caught_up)
+    return _beat(service, knowledge, now_ms) if given.caught_up and now_ms >= service.due_ms else (service, ())
+
+
+def _heard(service: Service, knowledge: Knowledge, heard: Heard, now_ms: int) -> Next:
+    match heard.document:
+        case Halt() as halt:
+            try:
+                drill = knowledge.is_drill(heard.name)
+                memory = accept(service.memory, heard.name, halt, heard.append_ms, now_ms, drill=drill)
+            except Refused as refusal:
+                return service, (Refusal("Halt", refusal.reason),)
+            remember = () if memory is service.memory else (Remember(memory),)
+            return replace(service, memory=memory, due_ms=0), remember
+        case State():
+            return replace(service, due_ms=0), ()
+        case Request() as request:
+            return _asked(service, knowledge, heard, request, now_ms)
+        case Ack() as ack:
+            return _acked(service, ack)
+    return service, ()
+
+
+def _beat(service: Service, knowledge: Knowledge, now_ms: int) -> Next:
+    wanted, braked = denied(knowledge), service.braked
+    brake = (Brake(wanted),) if wanted != braked and now_ms >= service.brake_retry_ms else ()
+    service = replace(service, due_ms=now_ms + BEACON_EVERY_MS)
+    try:
+        memory, said = vouch(service.memory, knowledge, now_ms)
+    except Refused as refusal:
+        return service, (*brake, Refusal("Beacon", refusal.reason))
+    told = (Remember(memory), Say("control.beacon.v1", knowledge.site, said))
+    acked = frozenset(pair for pair in service.acked if pair[0] in memory.effective)
+    releases = braked is None or not braked <= wanted
+    return replace(service, memory=memory, acked=acked), (*brake, *told) if releases else (*told, *brake)
+
+
+def _asked(service: Service, knowledge: Knowledge, heard: Heard, request: Request, now_ms: int) -> Next:
+    """One answer a nonce, right or wrong."""
+    if not service.caught_up or now_ms - heard.append_ms > REQUEST_AGE_MS_MAX or request.nonce in service.answered:
+        return service, ()
+    kept = [item for item in service.answered.items() if now_ms - item[1] <= REQUEST_AGE_MS_MAX][-ANSWERED_MAX:]
+    service = replace(service, answered={**dict(kept), request.nonce: heard.append_ms})
+    try:
+        grant = answer(service.memory, knowledge, request, heard.name, now_ms, heard.fresh)
+    except Refused as refusal:
+        return service, (Refusal("Request", refusal.reason),)
+    return service, (Say("control.grant.v1", request.nonce, grant),)
+
+
+def _acked(service: Service, ack: Ack) -> Next:
+    """Counted is the first word of each endpoint on an order in force, and none that lay on the topic from before."""
+    effective_ms, pair = service.memory.effective.get(ack.halt_id), (ack.halt_id, ack.endpoint)
+    if effective_ms is None or not ack.worker_reaped or pair in service.acked:
+        return service, ()
+    told = (Stopped(max(0, ack.stopped_ms - effective_ms) / 1000),) if service.caught_up else ()
+    return replace(service, acked=service.acked | {pair}), told
 
 
 def accept(memory: Memory, halt_id: str, halt: Halt, append_ms: int, now_ms: int, *, drill: bool = False) -> Memory:

@@ -1,4 +1,4 @@
-"""The endpoint's core: opens and ends run windows as the gate says, and obeys orders (P1, P2; docs/formats/control.md).
+"""One endpoint: carries out what `window.step` says, and takes the events of an open window to the spool (P1, P2, P8).
 
 All contact with the world goes through the ports it is given (source, spool, outbox, `say`, `clock`, `randomness`), so a test
 moves time by hand. `main.py` wires the real ones and calls `hear` and `turn` in one loop, on one thread.
@@ -6,42 +6,36 @@ moves time by hand. `main.py` wires the real ones and calls `hear` and `turn` in
 A run window is one grant, one capture process, one session, fresh content keys. It ends when the gate closes for any reason:
   not allowed      worker killed and reaped, session ended by an END batch; what was captured while it was allowed is sent
   halted by order  worker killed and reaped, Kafka client thrown away unsent, spool dropped or sealed as ordered, proof signed
-The next one begins with a new grant.
+The next one begins with a new grant. That, and the order of it all, is decided in `window`; nothing is decided here.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from byleave.control import trust
-from byleave.control.documents import Ack, Beacon, Grant, Halt, Request, Run, digest, dump
+from byleave.control.documents import Ack, digest, dump
 from byleave.control.knowledge import Knowledge
-from byleave.control.lease import LEASE_MS_MAX, Permit, permit_time_ms
+from byleave.control.lease import LEASE_MS_MAX
 from byleave.core import metrics
 from byleave.core.batches import Boundary
 from byleave.core.envelope import Binding, Randomness
 from byleave.core.errors import ByleaveError
 from byleave.core.events import Kind
 from byleave.core.keys import recipient
-from byleave.producers import gate
+from byleave.producers import window
 from byleave.producers.batch import Batcher, Cut, Sealer
-from byleave.producers.gate import Answer, Permission, Switches
+from byleave.producers.gate import Switches
 from byleave.producers.hooks.source import Observed, Source
 from byleave.producers.outbox import Outbox
 from byleave.producers.scope import Scope
 from byleave.producers.spool import Spool
 from byleave.producers.thin import Thinner
-
-ASK_AGAIN_MS = 2_000
-BEACON_FRESH_MS = 3_000
-"""A grant is asked for only while beacons are heard: nobody is asked into silence."""
-WORKER_RETRY_MS_MIN = 1_000
-WORKER_RETRY_MS_MAX = 30_000
-_SESSION_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +49,10 @@ class Identity:
 
 
 @dataclass(slots=True)
-class Session:
-    """One run window."""
+class Books:
+    """What is kept of the open run window."""
 
     id: bytes
-    epoch: int
-    run: Run
     opened_ms: int
     scope: Scope
     thinner: Thinner
@@ -84,15 +76,6 @@ class Counts:
     workers_lost: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """The one request that an answer is awaited to."""
-
-    nonce: str
-    digest: str
-    boot_ms: int
-
-
 class Agent:
     """One endpoint. `say(topic, value)` publishes a control document under this endpoint's key; it does not block."""
 
@@ -110,72 +93,57 @@ class Agent:
     ) -> None:
         self._me, self._knowledge, self._source, self._spool, self._outbox = identity, knowledge, source, spool, outbox
         self._say, self._clock, self._randomness = say, clock, randomness
-        self._permit: Permit | None = None
-        self._granted: bytes | None = None
-        self._asked: Asked | None = None
-        self._asked_ms = -ASK_AGAIN_MS
-        self._beacon_ms = -BEACON_FRESH_MS
-        self._session: Session | None = None
+        self._window = window.RunWindow(identity.endpoint, identity.agent_digest)
+        self._books: Books | None = None
         self._last = (b"", 0)
-        self._reaped = True
-        self._finished = False
-        self._retry_ms, self._retry_at_ms = WORKER_RETRY_MS_MIN, 0
-        self._seen: dict[str, int] = {}
-        self._acked: set[str] = set()
-        self._answer = Answer.UNREAD
+        self._disposed = (0, "empty")
         self.ack_prev = identity.ack_prev
         self.halt: dict[str, Any] | None = None
         self.counts = Counts()
 
     @property
     def capturing(self) -> bool:
-        return self._session is not None
+        return self._books is not None
 
     @property
     def may_send(self) -> bool:
         """Whether the spool may drain: never while halted, nor before it is known whether it is."""
-        return self._answer not in (Answer.HALTED, Answer.HALTED_HERE, Answer.UNREAD)
+        return self._window.answer not in window.CLOSED
 
     @property
     def lease_left_ms(self) -> int:
         """How long capture would still be allowed if nothing more were heard."""
         beacon = self._knowledge.beacon
-        if beacon is None or self._permit is None:
+        if beacon is None or self._window.permit is None:
             return 0
         return max(0, beacon.service_ms + min(beacon.lease_ms, LEASE_MS_MAX) - self._service_ms(self._clock()))
 
     def hear(self, documents: Iterable[Any]) -> None:
         """Takes in verified control documents, which `knowledge` has folded already."""
         for document in documents:
-            if isinstance(document, Grant):
-                self._accept(document)
-            elif isinstance(document, Beacon):
-                self._beacon_ms = self._clock()
-            elif isinstance(document, Halt):
-                for halt_id in self._knowledge.halts:
-                    self._seen.setdefault(halt_id, self._clock())
+            self._step(window.Heard(document))
 
-    def turn(self, switches: Switches, *, caught_up: bool, timeout_s: float) -> Permission:
+    def turn(self, switches: Switches, *, caught_up: bool, timeout_s: float) -> None:
         """One turn: decide, obey, ask, collect for at most `timeout_s`."""
-        permission = self._decide(switches, caught_up)
-        self._obey(permission, caught_up)
-        now = self._clock()
-        renew = self._session is not None and self._permit is not None and now - self._permit.request_boot_ms >= gate.RENEW_MS
-        if renew or (permission.ask and not self._finished and now >= self._retry_at_ms):
-            self._ask(now)
-        if self._session is not None:
-            self._collect(self._session, switches, caught_up, timeout_s)
-        return permission
+        self._tick(switches, caught_up, alive=self._books is None or self._source.alive)
+        books = self._books
+        if books is None:
+            return
+        observed = self._source.poll(self._clock(), timeout_s)
+        self._tick(switches, caught_up, worked=bool(observed))  # time passed since the last answer
+        if self._books is books:
+            self._collect(books, observed)
+        else:
+            self.counts.gate_closed += len(observed)
+            metrics.GATE_CLOSED.inc(len(observed))
 
     def finish(self) -> None:
         """Ends the open session cleanly and opens no other: the process is about to stop, or the recording is over."""
-        self._finished = True
-        if self._session is not None:
-            self._end(self._session, Boundary.END)
+        self._step(window.Finish())
 
     def report(self) -> dict[str, Any]:
         """Counts for `report.json`: numbers, a session id and the sentence that the person reads."""
-        c, s, last = self.counts, self._session, self._last
+        c, s, last, answer = self.counts, self._books, self._last, self._window.answer
         batcher = s.batcher if s else None
         return {
             "session": (s.id if s else last[0]).hex(), "seq_next": batcher.seq_next if batcher else last[1],
@@ -185,91 +153,99 @@ class Agent:
             "thinned": c.thinned + (s.thinner.thinned if s else 0), "sessions": c.sessions, "workers_lost": c.workers_lost,
             "discarded": c.discarded, "sealed": c.sealed, "uncertain": c.uncertain, "waiting": self._spool.waiting,
             "torn": self._spool.torn, "expired": self._spool.expired, "capturing": self.capturing,
-            "exhausted": self._source.exhausted, "answer": self._answer.value,
-            "halted": self._answer in (Answer.HALTED, Answer.HALTED_HERE), "halt": self.halt,
+            "exhausted": self._source.exhausted, "answer": answer.value,
+            "halted": answer in window.HALTED, "halt": self.halt,
         }  # fmt: skip
 
-    def _decide(self, switches: Switches, caught_up: bool) -> Permission:
-        permission = gate.decide(
-            self._knowledge, self._me.endpoint, self._permit, switches, caught_up=caught_up, boot_ms=self._clock()
-        )
-        if permission.answer is Answer.NO_GRANT and self._clock() - self._beacon_ms > BEACON_FRESH_MS:
-            permission = replace(permission, answer=Answer.STALE)  # nobody is there to ask
-        self._answer = permission.answer
-        return permission
+    # -- what the core says ---------------------------------------------------------------------------------------------
 
-    def _obey(self, permission: Permission, caught_up: bool) -> None:
-        session = self._session
-        if not self._reaped:
-            self._reaped = self._source.stop()
-        if permission.answer in (Answer.HALTED, Answer.HALTED_HERE):
-            self._stop(session, permission, caught_up)
-        elif session is not None and (session.epoch, session.run, True) != (
-            permission.epoch,
-            permission.run,
-            permission.allowed,
-        ):
-            self._end(session, Boundary.END)
-        elif session is not None and not self._source.alive:
-            self.counts.workers_lost += 1
-            self._end(session, Boundary.END)
-            self._back_off()
-        elif session is None and permission.allowed and self._reaped and self._clock() >= self._retry_at_ms:
-            self._open(permission)
+    def _tick(self, switches: Switches, caught_up: bool, *, alive: bool = True, worked: bool = False) -> None:
+        self._step(window.Tick(switches, caught_up, self._randomness(16).hex(), alive, worked))
 
-    # -- run windows ----------------------------------------------------------------------------------------------------
+    def _step(self, given: window.Input) -> None:
+        """All outputs are carried out, in order, before the state counts or anything else is given."""
+        waiting = deque([given])
+        while waiting:
+            after, outputs = window.step(self._window, self._knowledge, waiting.popleft(), self._clock())
+            waiting.extend(answer for answer in map(self._carry_out, outputs) if answer is not None)
+            self._window = after
 
-    def _open(self, permission: Permission) -> None:
-        run, manifest, session_id, permit = permission.run, permission.manifest, self._granted, self._permit
-        if run is None or manifest is None or session_id is None or permit is None or self._finished:
-            return
-        self._granted = None
-        now = self._clock()
+    def _carry_out(self, output: window.Output) -> window.Input | None:
+        match output:
+            case window.Kill():
+                self.counts.workers_lost += output.lost
+                return window.Reaped(self._source.stop())
+            case window.Open():
+                return self._open(output)
+            case window.Close():
+                self._close(output.boundary)
+            case window.ThrowAway():
+                self.counts.uncertain += self._outbox.throw_away()
+            case window.Dispose():
+                self._disposed = self._dispose(output.buffer)
+            case window.Acknowledge():
+                self._acknowledge(output)
+            case window.Ask():
+                self._say("control.request.v1", trust.sign(output.request, [self._me.key]))
+        return None
+
+    def _open(self, opened: window.Open) -> window.Input | None:
+        session, run, now = opened.session, opened.session.run, self._clock()
         try:
             to = recipient(run.recipient)
-            self._spool.open_session(session_id)
-            self._source.start(now, titles="title" in manifest.kinds)
+            self._spool.open_session(session.id)
+            self._source.start(now, titles="title" in opened.manifest.kinds)
         except (ByleaveError, OSError):
-            self._permit = None
-            self._reaped = self._source.stop()
-            self._back_off()
-            return
-        binding = Binding(self._me.endpoint, session_id, permission.epoch, bytes.fromhex(run.manifest), run.key_id)
+            return window.NotOpened()
+        binding = Binding(self._me.endpoint, session.id, session.epoch, bytes.fromhex(run.manifest), run.key_id)
         sealer = Sealer(binding, to, self._me.key, self._randomness)
-        batcher = Batcher(permit_time_ms(permit, now))
-        self._session = Session(session_id, permission.epoch, run, now, Scope(manifest), Thinner(), batcher, sealer)
+        self._books = Books(session.id, now, Scope(opened.manifest), Thinner(), Batcher(self._service_ms(now)), sealer)
         self.counts.sessions += 1
+        return None
 
-    def _end(self, session: Session, boundary: Boundary) -> None:
-        """Kills the worker first, then closes the session's books. What the worker still held is gone with it."""
-        self._reaped = self._source.stop()
-        self._session = None
-        now = self._clock()
-        for event in session.thinner.flush():
-            self._take(session, event)
-        self._keep(session, session.batcher.end(boundary, self._service_ms(now)))
-        self._permit = self._granted = self._asked = None
-        self._last = (session.id, session.batcher.seq_next)
+    def _close(self, boundary: Boundary) -> None:
+        """What the worker still held is gone with it."""
+        books, self._books = self._books, None
+        if books is None:
+            return
+        for event in books.thinner.flush():
+            self._take(books, event)
+        self._keep(books, books.batcher.end(boundary, self._service_ms(self._clock())))
+        self._last = (books.id, books.batcher.seq_next)
         c = self.counts
-        c.captured += session.batcher.seq_next
-        c.gaps += session.batcher.gaps
-        c.out_of_scope += session.scope.dropped
-        c.thinned += session.thinner.thinned
+        c.captured += books.batcher.seq_next
+        c.gaps += books.batcher.gaps
+        c.out_of_scope += books.scope.dropped
+        c.thinned += books.thinner.thinned
 
-    def _back_off(self) -> None:
-        self._retry_at_ms = self._clock() + self._retry_ms
-        self._retry_ms = min(WORKER_RETRY_MS_MAX, 2 * self._retry_ms)
+    def _acknowledge(self, obeyed: window.Acknowledge) -> None:
+        (buffered, disposition), (session, seq_next) = self._disposed, self._last
+        ack = Ack(
+            site=self._knowledge.site, endpoint=self._me.endpoint, session=session.hex(), halt_id=obeyed.halt_id,
+            epoch=obeyed.epoch, seen_ms=obeyed.seen_ms, stopped_ms=obeyed.stopped_ms, worker_reaped=True,
+            last_seq=max(0, seq_next - 1), buffered=buffered, disposition=disposition, prev=self.ack_prev,
+        )  # fmt: skip
+        self.ack_prev = digest(dump(ack))
+        self._say("control.ack.v1", trust.sign(ack, [self._me.key]))
+        seen_ms, reaped_ms = obeyed.seen_boot_ms, obeyed.reaped_boot_ms
+        seconds = (reaped_ms - seen_ms) / 1000
+        metrics.HALT_SECONDS.observe(seconds)
+        self.halt = {"halt_id": obeyed.halt_id, "order_seen_boot_ms": seen_ms, "reaped_boot_ms": reaped_ms, "seconds": seconds}
+
+    def _dispose(self, buffer: str) -> tuple[int, str]:
+        """What becomes of the spool; anything but an order to seal means drop."""
+        events, batches = self._spool.waiting_events, self._spool.waiting
+        if buffer == "seal":
+            self._spool.seal()
+            self.counts.sealed += events
+        else:
+            self._spool.drop()
+            self.counts.discarded += events
+        return events, "empty" if not batches else "sealed" if buffer == "seal" else "dropped"
 
     # -- events ---------------------------------------------------------------------------------------------------------
 
-    def _collect(self, session: Session, switches: Switches, caught_up: bool, timeout_s: float) -> None:
-        observed = self._source.poll(self._clock(), timeout_s)
-        permission = self._decide(switches, caught_up)  # time passed since the last answer
-        if not permission.allowed:
-            self.counts.gate_closed += len(observed)
-            metrics.GATE_CLOSED.inc(len(observed))
-            self._obey(permission, caught_up)
-            return
+    def _collect(self, session: Books, observed: Iterable[Observed]) -> None:
         before, dropped = session.batcher.seq_next, session.scope.dropped
         for cut in session.batcher.lose(self._source.take_lost()):
             self._keep(session, cut)
@@ -283,12 +259,10 @@ class Agent:
             self._take(session, event)
         for cut in session.batcher.tick(self._service_ms(now)):
             self._keep(session, cut)
-        if observed:
-            self._retry_ms = WORKER_RETRY_MS_MIN
         metrics.CAPTURED.inc(session.batcher.seq_next - before)
         metrics.OUT_OF_SCOPE.inc(session.scope.dropped - dropped)
 
-    def _see(self, session: Session, observed: Observed) -> None:
+    def _see(self, session: Books, observed: Observed) -> None:
         admitted = session.scope.admit(observed)
         if observed.kind is Kind.FOCUS:  # whatever has the focus now, what went before is another context
             for event in session.thinner.flush():
@@ -299,113 +273,16 @@ class Agent:
             for event in session.thinner.feed(admitted):
                 self._take(session, event)
 
-    def _take(self, session: Session, observed: Observed) -> None:
+    def _take(self, session: Books, observed: Observed) -> None:
         for cut in session.batcher.add(observed, self._service_ms(min(observed.at_ms, self._clock()))):
             self._keep(session, cut)
 
-    def _keep(self, session: Session, cut: Cut) -> None:
+    def _keep(self, session: Books, cut: Cut) -> None:
         value = session.sealer.seal(cut, self._source.screen, self._clock())
         if not self._spool.keep(cut.batch, value, len(cut.events), cut.hi_max):
             session.batcher.refuse(cut)
             metrics.SPOOL_GAPS.inc(len(cut.events))
         metrics.SPOOLED_BYTES.set(self._spool.bytes)
 
-    # -- orders ---------------------------------------------------------------------------------------------------------
-
-    def _stop(self, session: Session | None, permission: Permission, caught_up: bool) -> None:
-        """Halted. The worker dies first; the rest follows, and the proof last."""
-        now = self._clock()
-        reaped_ms, last_ms = now, self._service_ms(now)
-        if session is not None:
-            self._end(session, Boundary.HALT)
-            reaped_ms = self._clock()
-        self.counts.uncertain += self._outbox.throw_away()
-        self._permit = self._granted = self._asked = None
-        if not self._reaped:
-            return
-        if permission.answer is Answer.HALTED_HERE:
-            if self._spool.bytes:
-                self._dispose("drop")
-            return
-        if not caught_up:
-            return
-        for halt_id in gate.standing_orders(self._knowledge, self._me.endpoint):
-            order = self._knowledge.halts.get(halt_id)
-            if order is not None and halt_id not in self._acked:
-                seen_ms = min(self._seen.get(halt_id, now), reaped_ms)
-                self._acknowledge(halt_id, order, permission.epoch, last_ms, seen_ms, reaped_ms)
-
-    def _acknowledge(self, halt_id: str, order: Halt, epoch: int, service_ms: int, seen_ms: int, reaped_ms: int) -> None:
-        buffered = self._spool.waiting_events
-        disposition = self._dispose(order.buffer)
-        session, seq_next = self._last
-        ack = Ack(
-            site=self._knowledge.site, endpoint=self._me.endpoint, session=session.hex(), halt_id=halt_id, epoch=epoch,
-            seen_ms=service_ms, stopped_ms=service_ms + reaped_ms - seen_ms, worker_reaped=self._reaped,
-            last_seq=max(0, seq_next - 1), buffered=buffered, disposition=disposition, prev=self.ack_prev,
-        )  # fmt: skip
-        self.ack_prev = digest(dump(ack))
-        self._say("control.ack.v1", trust.sign(ack, [self._me.key]))
-        self._acked.add(halt_id)
-        seconds = (reaped_ms - seen_ms) / 1000
-        metrics.HALT_SECONDS.observe(seconds)
-        self.halt = {"halt_id": halt_id, "order_seen_boot_ms": seen_ms, "reaped_boot_ms": reaped_ms, "seconds": seconds}
-
-    def _dispose(self, buffer: str) -> str:
-        """What becomes of the spool; anything but an order to seal means drop."""
-        events, batches = self._spool.waiting_events, self._spool.waiting
-        if buffer == "seal":
-            self._spool.seal()
-            self.counts.sealed += events
-        else:
-            self._spool.drop()
-            self.counts.discarded += events
-        if not batches:
-            return "empty"
-        return "sealed" if buffer == "seal" else "dropped"
-
-    # -- grants ---------------------------------------------------------------------------------------------------------
-
-    def _ask(self, now: int) -> None:
-        if now - self._asked_ms < ASK_AGAIN_MS:
-            return
-        request = Request(
-            self._knowledge.site,
-            self._me.endpoint,
-            self._randomness(16).hex(),
-            now,
-            self._me.agent_digest,
-            self._knowledge.root.version,
-        )
-        self._asked, self._asked_ms = Asked(request.nonce, digest(dump(request)), now), now
-        self._say("control.request.v1", trust.sign(request, [self._me.key]))
-
-    def _accept(self, grant: Grant) -> None:
-        asked, state = self._asked, self._knowledge.state
-        if asked is None or state is None or grant.nonce != asked.nonce:
-            return
-        self._asked = None  # one answer a nonce, right or wrong: the next comes with a new one
-        permit = gate.accept(
-            grant, nonce=asked.nonce, request_digest=asked.digest, request_boot_ms=asked.boot_ms, epoch=state.epoch,
-            boot_ms=self._clock(),
-        )  # fmt: skip
-        session = _session_id(grant.session)
-        if permit is None or session is None:
-            return
-        self._permit = permit
-        if self._session is None:
-            self._granted = session
-
     def _service_ms(self, boot_ms: int) -> int:
-        """The latest that the service's clock can read; where nothing ties the clocks, the newest beacon's time."""
-        if self._permit is not None:
-            return permit_time_ms(self._permit, boot_ms)
-        return self._knowledge.beacon.service_ms if self._knowledge.beacon else 0
-
-
-def _session_id(text: str) -> bytes | None:
-    try:
-        found = bytes.fromhex(text)
-    except ValueError:
-        return None
-    return found if len(found) == _SESSION_BYTES else None
+        return window.service_ms(self._window, self._knowledge, boot_ms)

@@ -8,28 +8,27 @@ device.key, enrolment.dsse, consent.dsse (read), floor.json, acks.json, report.j
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import os
-import signal
 import sys
 import time
+from argparse import Namespace
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from byleave.control.bootstrap import pin_root, pinned_root
-from byleave.control.documents import Enrolment
+from byleave.control.documents import Enrolment, Root
 from byleave.control.knowledge import Knowledge
 from byleave.control.watch import ControlWatch
-from byleave.core import log, metrics
+from byleave.core import metrics, role
 from byleave.core.clock import boot_ms
-from byleave.core.errors import Broken, ByleaveError, Forged, Misconfigured, Refused, Transient
+from byleave.core.errors import Broken, Forged, Misconfigured, Refused, Transient
 from byleave.core.kafka import KafkaPublisher, KafkaTail
 from byleave.core.keys import public_hex, read_signing_key, replace_file
-from byleave.core.settings import Installation, load_installation
+from byleave.core.settings import Installation
 from byleave.producers.agent import Agent, Identity
 from byleave.producers.gate import Switches
 from byleave.producers.hooks.canary import canary
@@ -55,13 +54,14 @@ _DELIVERY = {"message.timeout.ms": 30_000, "enable.gapless.guarantee": True}
 class Process:
     """One running agent with its clients and files."""
 
-    def __init__(self, installation: Installation, endpoint: str, source: Source, stopping: Callable[[], bool]) -> None:
-        self._installation, self._endpoint, self._stopping = installation, endpoint, stopping
+    def __init__(self, installation: Installation, endpoint: str, source: Source, stopped: Callable[[float], bool]) -> None:
+        self._installation, self._endpoint, self._stopped = installation, endpoint, stopped
         self._folder = installation.home / "endpoints" / endpoint
         root = pinned_root(installation.home, installation.site)
         self._floor = int(_read_json(self._folder / "floor.json").get("epoch", 0))
         self._ack_prev = str(_read_json(self._folder / "acks.json").get("prev", ""))
         self.knowledge = Knowledge(root, installation.site, self._floor)
+        self._root: Root | None = root
         self._consent, self._agreed = b"", False
         self._connection = installation.kafka(endpoint)
         self._watch: ControlWatch | None = None
@@ -142,11 +142,12 @@ class Process:
                 self._watch = ControlWatch(tail, self.knowledge, self._installation.site, pin=self._pin)
             return self._watch.pump(timeout_s)
         except (Transient, Broken) as error:  # without news the lease ends by itself
-            if isinstance(error, Broken) and self._watch is not None:
+            if self._watch is not None and (isinstance(error, Broken) or self.knowledge.root is not self._root):
                 self._watch.close()
-                self._watch = None
-            if not self._stopping() and not self.agent.capturing:
-                time.sleep(IDLE_S)
+                self._watch = self._root = None
+                self.knowledge.restart()  # what is not on the topics any more is no permission
+            if not self.agent.capturing:
+                self._stopped(IDLE_S)
             return []
 
     def _pin(self, signed: bytes) -> None:
@@ -167,16 +168,17 @@ class Process:
         """The person's signed word, read again whenever its file changes; a file that is missing or not theirs is a no."""
         try:
             unverified = (self._folder / "consent.dsse").read_bytes()
+            if self.knowledge.root is not self._root:  # all was forgotten: this endpoint's own enrolment, too
+                self._root, self._consent = self.knowledge.root, b""
+                self.knowledge.learn("control.enrolment.v1", (self._folder / "enrolment.dsse").read_bytes())
+            if unverified != self._consent:
+                self._consent, self._agreed = unverified, False
+                self._agreed = self.knowledge.learn("control.consent.v1", unverified) is not None
         except OSError:
             self._agreed, self._consent = False, b""
-            return
-        if unverified != self._consent:
-            self._consent = unverified
-            try:
-                self._agreed = self.knowledge.learn("control.consent.v1", unverified) is not None
-            except (Forged, Refused) as error:
-                self._agreed = False
-                metrics.REFUSED.labels("consent", error.reason).inc()
+        except (Forged, Refused) as error:
+            self._agreed = False
+            metrics.REFUSED.labels("consent", error.reason).inc()
 
     def _check_enrolment(self, device: str) -> None:
         path = self._folder / "enrolment.dsse"
@@ -210,59 +212,39 @@ def build_source(text: str, speed: float) -> Source:
     raise Misconfigured(f"no source {text}: use replay:<recording>, canary[:<seed>] or pynput")
 
 
+OPTIONS: role.Options = {
+    "--endpoint": {"required": True, "help": "name of this endpoint, as on its certificate"},
+    "--source": {"required": True, "help": "replay:<recording>, canary[:<seed>] or pynput"},
+    "--speed": {"type": float, "default": 1.0, "help": "how many times faster than real to replay"},
+    "--once": {"action": "store_true", "help": "end when the source is exhausted and all is acknowledged"},
+}
+
+
 def main(argv: list[str]) -> int:
     """Runs until SIGTERM, SIGINT or, with --once, until the source is exhausted and all is acknowledged."""
-    parser = argparse.ArgumentParser("byleave run agent", description="The endpoint: captures what was agreed, while it may.")
-    parser.add_argument("--endpoint", required=True, help="name of this endpoint, as on its certificate")
-    parser.add_argument("--source", required=True, help="replay:<recording>, canary[:<seed>] or pynput")
-    parser.add_argument("--speed", type=float, default=1.0, help="how many times faster than real to replay")
-    parser.add_argument("--once", action="store_true", help="end when the source is exhausted")
-    options = parser.parse_args(argv)
-    stop: list[int] = []
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda n, _: stop.append(n))
-    try:
-        return _run(options, load_installation(), lambda: bool(stop))
-    except Misconfigured as error:
-        print(f"agent: {error}", file=sys.stderr)  # noqa: T201 - the one sentence
-        return 2
-    except ByleaveError as error:
-        print(f"agent: {error}", file=sys.stderr)  # noqa: T201 - the one sentence
-        return 1
+    return role.run("agent", "The endpoint: captures what was agreed, while it may.", argv, _work, OPTIONS)
 
 
-def _run(options: argparse.Namespace, installation: Installation, stopping: Callable[[], bool]) -> int:
+def _work(running: role.Role, options: Namespace) -> None:
     source = build_source(options.source, options.speed)
-    process = Process(installation, options.endpoint, source, stopping)
-    log.configure("agent")
-    ready = False
-    server = metrics.serve(
-        installation.metrics_port,
-        ready=lambda: process.caught_up and process.fresh,
-        alive=lambda: boot_ms() - process.turned_ms < TURN_MS_MAX,
-    )
-    try:
-        while not stopping():
-            process.turn()
-            if not ready and process.caught_up:
-                ready = True
-                _say({"ready": True, "role": "agent", "pid": os.getpid(), "metrics_port": server.server_address[1]})
-            if options.once and source.exhausted:
-                process.agent.finish()
-                if process.drained:
-                    break
-        process.drain()
-    finally:
-        process.close()
-        server.shutdown()
-        server.server_close()
+    process = Process(running.installation, options.endpoint, source, running.stopped)
+    with running.served(
+        ready=lambda: process.caught_up and process.fresh, alive=lambda: boot_ms() - process.turned_ms < TURN_MS_MAX
+    ) as ready:
+        try:
+            while not running.stopped():
+                process.turn()
+                if process.caught_up:
+                    ready()
+                if options.once and source.exhausted:
+                    process.agent.finish()
+                    if process.drained:
+                        break
+            process.drain()
+        finally:
+            process.close()
     if options.once and source.exhausted:
-        _say(process.agent.report())
-    return 0
-
-
-def _say(line: dict[str, Any]) -> None:
-    print(json.dumps(line, sort_keys=True), flush=True)  # noqa: T201 - the process contract: JSON lines on stdout
+        role.say(**process.agent.report())
 
 
 def _read(path: Path) -> bytes:

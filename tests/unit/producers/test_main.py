@@ -35,7 +35,7 @@ def run(home: Path, *words: str, **environment: str) -> subprocess.CompletedProc
 
 
 def process(home: Path) -> Process:
-    return Process(load_installation({"BYLEAVE_HOME": str(home)}), "ep-a", canary(), lambda: False)
+    return Process(load_installation({"BYLEAVE_HOME": str(home)}), "ep-a", canary(), lambda _: False)
 
 
 @pytest.mark.parametrize(
