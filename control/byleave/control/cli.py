@@ -171,6 +171,33 @@ def run_beacon(context: typer.Context) -> None:
     raise typer.Exit(beacon_main.main(list(context.args)))
 
 
+@run.command(
+    "drill", context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": list[str]()}
+)
+def run_drill(context: typer.Context) -> None:
+    """Halt the canary once an hour, and see whether each brake holds. `byleave run drill --help` tells the options.
+
+    Example: byleave run drill --every-s 3600
+    """
+    from byleave.control import drill_main
+
+    raise typer.Exit(drill_main.main(context.args))
+
+
+@app.command()
+def drill(
+    no_brake: Annotated[bool, typer.Option("--no-brake", help="This cluster gives nobody the right to set it.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Halt the canary now and say of each brake whether it held, and how long it took. Exit code 1 if one did not.
+
+    Example: byleave drill
+    """
+    from byleave.control import drill_main
+
+    raise typer.Exit(drill_main.main(["--once", *["--no-brake"] * no_brake, *["--json"] * as_json]))
+
+
 def _scope(text: str) -> Scope:
     kind, _, name = text.partition(":")
     if kind == "global" and not name:
