@@ -7,15 +7,32 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from byleave.control import trust
 from byleave.control.admission import Admitted, Claim, Refuses, Waits
-from byleave.control.documents import Beacon, Consent, Enrolment, Manifest, Reader, Role, Root, Run, Scope, State
+from byleave.control.documents import (
+    Beacon,
+    Consent,
+    Effective,
+    Enrolment,
+    Halt,
+    Manifest,
+    Reader,
+    Role,
+    Root,
+    Run,
+    Scope,
+    State,
+    digest,
+    dump,
+)
+from byleave.control.knowledge import Knowledge
 from byleave.core import codec
 from byleave.core.batches import Content, SanitizedBatch, SanitizedHeader, body_schema, data_key_id, seal_sanitized
 from byleave.core.broker import Received
@@ -28,6 +45,7 @@ from byleave.sinks.access import Look, read
 from byleave.sinks.keyring import Keyring
 from byleave.sinks.keyring_main import open_keyring
 from byleave.sinks.lake import LocalLake
+from byleave.sinks.orders import Standing, standing_of
 from byleave.sinks.sink import Sink
 
 NOW_MS = 1_795_500_000_000
@@ -49,12 +67,16 @@ class As:
         return self.keyring.data_key(self.principal, key_id)
 
     def file_key(
-        self, level: int, *, table: str, file: str, manifests: Sequence[str], key_ids: Sequence[str]
+        self, level: int, *, table: str, file: str, manifests: Sequence[str], key_ids: Sequence[str], endpoints: Sequence[str]
     ) -> tuple[bytes, str]:
-        return self.keyring.file_key(self.principal, level=level, table=table, file=file, manifests=manifests, key_ids=key_ids)
+        return self.keyring.file_key(self.principal, level=level, table=table, file=file, manifests=manifests, key_ids=key_ids,
+                                     endpoints=endpoints)  # fmt: skip
 
-    def record_commit(self, version: int, digest: str, rows: int) -> int:
-        return self.keyring.record_commit(self.principal, version=version, digest=digest, rows=rows)
+    def record_commit(self, version: int, digest: str, rows: int, discarded: Mapping[str, Any] | None = None) -> int:
+        return self.keyring.record_commit(self.principal, version=version, digest=digest, rows=rows, discarded=discarded)
+
+    def erase_keys(self, halt_id: str, tickets: Sequence[str]) -> dict[str, bytes]:
+        return self.keyring.erase_keys(self.principal, halt_id=halt_id, tickets=tickets)
 
     def release(self, request: ReadRequest) -> ReleasedKeys:
         return self.keyring.release(self.principal, request)
@@ -95,6 +117,8 @@ class LakeSite:
         path = self.home / "trust" / "root.dsse"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(trust.sign(self.root, [self.signer]))
+        self.standing = Standing(self.root, known=True)
+        """What keyring and sink are told of the orders."""
         self.lake = LocalLake(self.home / "lake")
         self.lake.keep_manifest(self.manifest_digest, self.manifest)
         self.expected: dict[str, list[tuple[str, int, str]]] = {"events": [], "actions": []}
@@ -114,12 +138,40 @@ class LakeSite:
             consent = Consent(self.site, subject, self.manifest_digest, True, 1)
             found.append(("control.enrolment.v1", endpoint.encode(), trust.sign(enrolment, [self.signer])))
             found.append(("control.consent.v1", subject.encode(), trust.sign(consent, [self.person])))
-        digest = trust.verify(self.root, "resume", State, found[1][2], site=self.site)[1]
-        beacon = Beacon(self.site, 1, digest, self.now_ms + 1_000, 1, 10_000, ())
+        beacon = Beacon(self.site, 1, digest(dump(state)), self.now_ms + 1_000, 1, 10_000, ())
         return [*found, ("control.beacon.v1", self.site.encode(), trust.sign(beacon, [self.signer]))]
 
+    def knowledge(self) -> Knowledge:
+        """All documents read."""
+        knowledge = Knowledge(self.root, self.site)
+        for topic, _, value in self.documents():
+            knowledge.learn(topic, value)
+        return knowledge
+
+    def order(self, scope: Scope, what: str, discard_since_ms: int = 0) -> tuple[str, bytes]:
+        """A signed order to stop, and its id."""
+        halt = Halt(self.site, scope, what, "test", "drop", self.now_ms, 60_000, os.urandom(4).hex(), discard_since_ms)
+        return digest(dump(halt)), trust.sign(halt, [self.signer])
+
+    def beacon(self, knowledge: Knowledge, service_ms: int, **effective_ms: int) -> bytes:
+        """A beacon that vouches for the newest state and names orders by id."""
+        halts = tuple(Effective(halt_id, at_ms) for halt_id, at_ms in effective_ms.items())
+        epoch = knowledge.state.epoch if knowledge.state else 1
+        return trust.sign(
+            Beacon(self.site, epoch, knowledge.state_digest, service_ms, service_ms, 10_000, halts), [self.signer]
+        )
+
+    def hear(self, knowledge: Knowledge, scope: Scope, what: str, effective_ms: int, discard_since_ms: int = 0) -> str:
+        """An order is read and in effect; keyring and sink are told. Returns its id."""
+        halt_id, order = self.order(scope, what, discard_since_ms)
+        knowledge.learn("control.halt.v1", order)
+        heard_ms = max(effective_ms, knowledge.beacon.service_ms if knowledge.beacon else 0) + 1
+        knowledge.learn("control.beacon.v1", self.beacon(knowledge, heard_ms, **{halt_id: effective_ms}))
+        self.standing = standing_of(knowledge, caught_up=True)
+        return halt_id
+
     def keyring(self, now_ms: Callable[[], int] | None = None) -> Keyring:
-        return open_keyring(self.home, self.site, now_ms=now_ms or (lambda: self.now_ms))
+        return open_keyring(self.home, lambda: self.standing, now_ms=now_ms or (lambda: self.now_ms))
 
     def sink(
         self, keyring: Keyring, fence: Callable[[Claim], Admitted | Waits | Refuses] | None = None
@@ -129,7 +181,8 @@ class LakeSite:
         refuse = lambda _record, reason, _header: reasons.append(reason)  # noqa: E731
         always = fence or (lambda _: Admitted(self.now_ms))
         redactor = [self.redactor.public_key()]
-        sink = Sink(self.lake, As(keyring, "sink"), redactor, always, refuse, site=self.site, random_bytes=os.urandom)
+        sink = Sink(self.lake, As(keyring, "sink"), redactor, always, refuse, site=self.site, random_bytes=os.urandom,
+                    standing=lambda: self.standing)  # fmt: skip
         return sink, reasons
 
     def value(

@@ -93,7 +93,7 @@ def test_another_master_key_opens_nothing(site: LakeSite, keyring: Keyring, tmp_
     keyring.close()
     (site.home / "keyring" / "dev.secret").write_text("0" * 64)
     with pytest.raises(Misconfigured, match="does not open"):
-        open_keyring(site.home, site.site)
+        open_keyring(site.home, lambda: site.standing)
 
 
 def test_no_message_and_no_repr_holds_what_was_captured(site: LakeSite, keyring: Keyring) -> None:

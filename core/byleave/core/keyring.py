@@ -90,16 +90,25 @@ class KeyringClient:
         return known
 
     def file_key(
-        self, level: int, *, table: str, file: str, manifests: Sequence[str], key_ids: Sequence[str]
+        self, level: int, *, table: str, file: str, manifests: Sequence[str], key_ids: Sequence[str], endpoints: Sequence[str]
     ) -> tuple[bytes, str]:
         """A fresh key for one file of the lake, and its ticket: the key wrapped with what the file is and whose it holds."""
-        question = {"level": level, "table": table, "file": file, "manifests": [*manifests], "key_ids": [*key_ids]}
-        answer = self.ask("file-key", question)
+        lists = {"manifests": [*manifests], "key_ids": [*key_ids], "endpoints": [*endpoints]}
+        answer = self.ask("file-key", {"level": level, "table": table, "file": file, **lists})
         return _secret(answer["key"]), str(answer["ticket"])
 
-    def record_commit(self, version: int, digest: str, rows: int) -> int:
-        """Puts a lake commit on record, before it is made. The entry's index."""
-        return int(self.ask("commit", {"version": version, "digest": digest, "rows": rows})["entry"])
+    def record_commit(self, version: int, digest: str, rows: int, discarded: Mapping[str, Any] | None = None) -> int:
+        """Puts a lake commit on record, before it is made, and what it erases: halt_id, files, rows. The entry's index."""
+        question = {"version": version, "digest": digest, "rows": rows, "discarded": discarded}
+        return int(self.ask("commit", question)["entry"])
+
+    def erase_keys(self, halt_id: str, tickets: Sequence[str]) -> dict[str, bytes]:
+        """Keys of those files that may hold what a signed order says is to be erased, by file.
+
+        Raises Transient (`order-unread`): the keyring does not know that order, or it is not in effect.
+        """
+        answer = self.ask("erase", {"halt_id": halt_id, "tickets": [*tickets]})
+        return {file: _secret(key) for file, key in answer["files"].items()}
 
     def release(self, request: ReadRequest) -> ReleasedKeys:
         """Keys for a read, after its entry is in the ledger; to be forgotten after `LEASE_S_MAX`.

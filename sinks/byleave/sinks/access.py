@@ -17,7 +17,7 @@ from byleave.core.errors import Refused
 from byleave.core.keyring import LEASE_S_MAX, ReadRequest, ReleasedKeys
 from byleave.sinks.columns import SCHEMAS, open_text
 from byleave.sinks.keyring import FILES_MAX
-from byleave.sinks.lake import DataFile, LocalLake, Snapshot
+from byleave.sinks.lake import DataFile, LocalLake, Snapshot, live
 
 TICKET_BYTES_MAX = 4 << 20
 """Tickets in one question."""
@@ -64,9 +64,9 @@ def read(lake: LocalLake, keyring: Releases, look: Look, clock_s: Clock) -> Iter
     Raises Refused: not allowed, on record as such. Forged: a file, a snapshot or a text is not what was written.
     """
     snapshots = list(lake.history())
-    files = [file for s in snapshots for file in s.added if file.table == look.table and file.level <= look.level]
+    files = [file for file in live(snapshots) if file.table == look.table and file.level <= look.level]
     stored = _stored(look.names())
-    for group in _groups(files):
+    for group in groups(files):
         lease = _Lease(lake, keyring, look, snapshots[-1], clock_s)
         for n, file in enumerate(group):
             batches = lake.read(file, lease.keys(group[n:]).files[file.file], stored)
@@ -98,7 +98,8 @@ class _Lease:
         )  # fmt: skip
 
 
-def _groups(files: Sequence[DataFile]) -> Iterator[list[DataFile]]:
+def groups(files: Sequence[DataFile]) -> Iterator[list[DataFile]]:
+    """In order, each small enough for one question to the keyring."""
     group: list[DataFile] = []
     size = 0
     for file in files:

@@ -110,15 +110,16 @@ def lake_snapshot(as_json: Json = False) -> None:
     Example: byleave lake snapshot --json
     """
     from byleave.core.settings import load_installation
-    from byleave.sinks.lake import LocalLake, Snapshot
+    from byleave.sinks.lake import LocalLake, Snapshot, live
 
     snapshots = [Snapshot(), *LocalLake(load_installation().home / "lake").history()]
     rows: dict[str, int] = {}
-    for file in (file for snapshot in snapshots for file in snapshot.added):
+    files = live(snapshots)
+    for file in files:
         rows[f"{file.table}.l{file.level}"] = rows.get(f"{file.table}.l{file.level}", 0) + file.rows
-    newest, files = snapshots[-1], sum(len(snapshot.added) for snapshot in snapshots)
-    report = {"version": newest.version, "digest": newest.digest, "files": files, "rows": rows, "offsets": dict(newest.offsets)}
-    lines = [f"snapshot {newest.version}, {files} files", *(f"  {name}: {count} rows" for name, count in sorted(rows.items()))]
+    newest, count = snapshots[-1], len(files)
+    report = {"version": newest.version, "digest": newest.digest, "files": count, "rows": rows, "offsets": dict(newest.offsets)}
+    lines = [f"snapshot {newest.version}, {count} files", *(f"  {name}: {count} rows" for name, count in sorted(rows.items()))]
     _print(report, "\n".join(lines), as_json)
 
 

@@ -2,6 +2,9 @@
 
 Bodies, connections and waiting are bounded; an answer is a JSON object, an error one sentence with its family and reason.
 Nothing of a request or an answer is ever logged.
+
+It hears the signed orders itself, from nobody in between. Without a broker, or without a beacon for `FRESH_MS`, it knows of
+none and lets nobody read; redactor and sink get their keys all the same.
 """
 
 from __future__ import annotations
@@ -11,45 +14,84 @@ import base64
 import binascii
 import json
 import os
-import signal
 import ssl
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 from byleave.control.bootstrap import pinned_root
+from byleave.control.desk import open_watch
+from byleave.control.watch import ControlWatch
 from byleave.core import metrics
 from byleave.core.clock import wall_ms
 from byleave.core.errors import Broken, ByleaveError, Forged, Misconfigured, Refused, Transient
 from byleave.core.keyring import REQUEST_BYTES_MAX, REQUEST_S_MAX, ReadRequest
-from byleave.core.log import configure
-from byleave.core.settings import Installation, load_installation
+from byleave.core.role import Role, run
+from byleave.core.settings import Installation
 from byleave.core.topics import ENDPOINT
 from byleave.sinks.keyring import Keyring
 from byleave.sinks.keystore import KeyStore, ensure_secret
 from byleave.sinks.ledger import Ledger
+from byleave.sinks.orders import Discard, Standing, standing_of
 
+LISTEN_S = 0.2
+PAUSE_S = 1.0
+"""Before a broker that did not answer is asked again."""
 CONNECTIONS_MAX = 64
 _STATUS = {Refused: 403, Forged: 400, Transient: 503, Broken: 500}
 
 Record = dict[str, Any]
 
 
-def open_keyring(home: Path, site: str, secret_file: Path | None = None, now_ms: Callable[[], int] = wall_ms) -> Keyring:
+class Orders:
+    """The signed orders as this process hears them. Stepped by one thread; any thread may ask for the `standing`."""
+
+    def __init__(self, installation: Installation) -> None:
+        """Raises Misconfigured: no pinned root."""
+        self._at = installation
+        self._watch: ControlWatch | None = None
+        self._standing = Standing(pinned_root(installation.home, installation.site))
+
+    def standing(self) -> Standing:
+        watch, standing = self._watch, self._standing
+        current = watch is not None and watch.caught_up and watch.fresh
+        return standing if current else replace(standing, known=False)
+
+    def step(self) -> None:
+        """Listens for a moment. Raises Transient, Refused, Broken: nothing is known until a later step succeeds."""
+        if self._watch is None:
+            self._watch = open_watch(self._at, "keyring", tries=1)
+        try:
+            learned = self._watch.pump(LISTEN_S)
+        except (Refused, Broken):
+            self.close()
+            raise
+        if learned or not self._standing.known:
+            self._standing = standing_of(self._watch.knowledge, caught_up=self._watch.caught_up)
+
+    def close(self) -> None:
+        watch, self._watch = self._watch, None
+        if watch is not None:
+            watch.close()
+
+
+def open_keyring(
+    home: Path, standing: Callable[[], Standing], secret_file: Path | None = None, now_ms: Callable[[], int] = wall_ms
+) -> Keyring:
     """The keyring of an installation. Without `secret_file`, a development secret of its own, in the keyring's folder.
 
-    Raises Misconfigured: no root, wrong secret, a second keyring. Raises Forged: the ledger was changed.
+    Raises Misconfigured: wrong secret, a second keyring. Raises Forged: the ledger was changed.
     """
-    root = pinned_root(home, site)
     folder = home / "keyring"
     first_time = not (folder / "master.sealed").exists()  # a lost secret must not be replaced by a new one
     secret = ensure_secret(secret_file or folder / "dev.secret", may_make=secret_file is None and first_time)
     store, ledger = KeyStore(folder, secret, os.urandom), Ledger(home / "ledger")
-    return Keyring(store, ledger, root, now_ms=now_ms, random_bytes=os.urandom, halt_file=folder / "halt")
+    return Keyring(store, ledger, standing, now_ms=now_ms, random_bytes=os.urandom, halt_file=folder / "halt")
 
 
 def serve(installation: Installation, keyring: Keyring) -> ThreadingHTTPServer:
@@ -75,8 +117,7 @@ def _routes(keyring: Keyring) -> dict[str, Callable[[str, Record], Record]]:
         lists = {"columns": tuple(ask["columns"]), "tickets": tuple(ask["tickets"])}
         request = ReadRequest(**{**ask, **lists, "manifests": tuple(_plain(m) for m in ask["manifests"])})
         given = keyring.release(principal, request)
-        files, data = ({name: _text(key) for name, key in part.items()} for part in (given.files, given.data))
-        return {"entry": given.entry, "files": files, "data": data, "gone": list(given.gone)}
+        return {"entry": given.entry, "files": _texts(given.files), "data": _texts(given.data), "gone": list(given.gone)}
 
     def file_key(principal: str, ask: Record) -> Record:
         key, ticket = keyring.file_key(principal, **ask)
@@ -90,6 +131,7 @@ def _routes(keyring: Keyring) -> dict[str, Callable[[str, Record], Record]]:
         "/v1/data-key": lambda principal, ask: {"key": _text(keyring.data_key(principal, **ask))},
         "/v1/file-key": file_key,
         "/v1/commit": lambda principal, ask: {"entry": keyring.record_commit(principal, **ask)},
+        "/v1/erase": lambda principal, ask: {"files": _texts(keyring.erase_keys(principal, **ask))},
         "/v1/release": release,
         "/v1/open": open_record,
         "/v1/destroy": lambda principal, ask: {"destroyed": keyring.destroy(principal, **ask)},
@@ -179,35 +221,46 @@ class _Connection(BaseHTTPRequestHandler):
 
 def main(argv: Sequence[str]) -> int:
     """Runs the keyring until SIGTERM or SIGINT. Exit code 0, 2 when misconfigured, 1 on other errors."""
-    parser = argparse.ArgumentParser(prog="byleave run keyring", description="Holds the keys; puts every look on record.")
-    parser.add_argument("--secret-file", type=Path, help="what the master keys are sealed under; default: made for development")
-    options = parser.parse_args([*argv])
-    try:
-        return _run(options.secret_file)
-    except ByleaveError as error:
-        sys.stderr.write(f"byleave keyring: {error}\n")
-        return 2 if isinstance(error, Misconfigured) else 1
+    secret = {"type": Path, "help": "what the master keys are sealed under; default: made for development"}
+    return run("keyring", "Holds the keys; puts every look on record.", [*argv], _work, {"--secret-file": secret})
 
 
-def _run(secret_file: Path | None) -> int:
-    installation, log = load_installation(), configure("keyring")
-    keyring = open_keyring(installation.home, installation.site, secret_file)
-    server = serve(installation, keyring)
-    health = metrics.serve(installation.metrics_port, lambda: True, lambda: True)
-    ended = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: ended.set())
+def _work(role: Role, given: argparse.Namespace) -> None:
+    orders = Orders(role.installation)
+    keyring = open_keyring(role.installation.home, orders.standing, given.secret_file)
+    server = serve(role.installation, keyring)
     threading.Thread(target=server.serve_forever, name="keyring", daemon=True).start()
-    ready = {"ready": True, "role": "keyring", "pid": os.getpid(), "metrics_port": health.server_address[1]}
-    sys.stdout.write(json.dumps(ready) + "\n")
-    sys.stdout.flush()
-    log.info("ready", port=int(server.server_address[1]))
-    while not ended.wait(5.0):
+    try:
+        with role.served(lambda: orders.standing().known, lambda: True) as say_ready:
+            say_ready()  # to redactor and sink; readers wait until the orders are known
+            role.log.info("ready", port=int(server.server_address[1]))
+            _listen(role, orders, keyring)
+    finally:
+        server.shutdown()
+        keyring.close()
+        orders.close()
+    role.log.info("stopped")
+
+
+def _listen(role: Role, orders: Orders, keyring: Keyring) -> None:
+    """Until told to end. A silent broker is no reason to end: the lake goes on without orders to read, only looks stop."""
+    carried_out: tuple[Discard, ...] = ()
+    pause_s = 0.0
+    while not role.stopped(pause_s):
+        try:
+            orders.step()
+            pause_s = 0.0
+        except (Transient, Refused, Broken) as error:
+            role.log.warning("again", reason=error.reason)
+            pause_s = PAUSE_S
+        if (discards := orders.standing().discards) != carried_out:
+            keyring.discard()
+            carried_out = discards
         metrics.PROGRESS.set(time.time())
-    server.shutdown()
-    keyring.close()
-    log.info("stopped")
-    return 0
+
+
+def _texts(keys: Mapping[str, bytes]) -> dict[str, str]:
+    return {name: _text(key) for name, key in keys.items()}
 
 
 def _text(key: bytes) -> str:

@@ -82,9 +82,17 @@ class KeyStore:
         row = self._database.execute("select wrapped from data_key where key_id = ?", (key_id,)).fetchone()
         if row is not None:
             return self.unwrap(level, b"data/" + key_id.encode(), row[0])
-        gone = self._database.execute("select 1 from destroyed where key_id = ?", (key_id,)).fetchone()
-        raise Refused("no such data key" if gone is None else "that data key was destroyed",
-                      reason="unknown-key" if gone is None else "key-destroyed")  # fmt: skip
+        if self.destroyed(key_id):
+            raise Refused("that data key was destroyed", reason="key-destroyed")
+        raise Refused("no such data key", reason="unknown-key")
+
+    def destroyed(self, name: str) -> bool:
+        """Whether a key of this name was destroyed."""
+        return self._database.execute("select 1 from destroyed where key_id = ?", (name,)).fetchone() is not None
+
+    def ids(self) -> list[str]:
+        """Ids of all data keys that exist."""
+        return [key_id for (key_id,) in self._database.execute("select key_id from data_key")]
 
     def make(self, key_id: str) -> bytes:
         """A new data key. Raises Broken if there is one; the caller has looked."""

@@ -1,11 +1,12 @@
 """The lake: encrypted Parquet files and a chain of snapshots that says which of them count (P4, P8; docs/formats/lake.md).
 
     lake/<table>/l<level>/data/<32 hex>.parquet   Parquet Modular Encryption, AES-256-GCM, a key of its own, footer sealed
-    lake/snapshots/v<10 digits>.json              one per commit: files added, tickets, offsets, last row of each stream
+    lake/snapshots/v<10 digits>.json              one per commit: files added and removed, tickets, offsets, rows of each stream
     lake/manifests/<sha-256>.dsse                 the signed manifests that the records name
 
 Promises  offsets and rows enter in one step or not at all; of two writers on one parent exactly one wins; a file without
           encryption, of a wrong level, or with offsets that do not continue, never enters; no path or snapshot names a person.
+          what is removed is unlinked once the snapshot that says so stands.
 Refuses   a snapshot that does not follow its parent, a file that was changed or moved.
 
 `Table` is all that the sink knows of it, so that another table format can take this one's place.
@@ -18,7 +19,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -61,7 +62,8 @@ class DataFile:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One commit. `offsets` and `streams` are whole, `added` is this commit's; `digest` is of its own bytes."""
+    """One commit. `offsets`, `streams` and `discards` are whole, `added` and `removed` are this commit's; `digest` is of its
+    own bytes."""
 
     version: int = 0
     parent: str = ""
@@ -69,7 +71,18 @@ class Snapshot:
     added: tuple[DataFile, ...] = ()
     offsets: Mapping[str, int] = field(default_factory=dict)
     streams: Streams = field(default_factory=dict)
+    removed: tuple[str, ...] = ()
+    """Names of files that count no more."""
+    discards: Mapping[str, int] = field(default_factory=dict)
+    """Orders to erase that were carried out, and the beacon service's time by then."""
     digest: str = ""
+
+
+def live(snapshots: Iterable[Snapshot]) -> list[DataFile]:
+    """The files that count, given every snapshot."""
+    known = list(snapshots)
+    removed = {name for snapshot in known for name in snapshot.removed}
+    return [file for snapshot in known for file in snapshot.added if file.file not in removed]
 
 
 class Table(Protocol):
@@ -82,9 +95,19 @@ class Table(Protocol):
         """Writes an encrypted file that does not count yet. Its size in bytes."""
 
     def commit(
-        self, parent: Snapshot, added: Sequence[DataFile], spans: Spans, streams: Streams, at_ms: int, record: RecordCommit
-    ) -> Snapshot:
-        """Makes files and offsets count, both or neither. Raises Transient (`conflict`) if `parent` is not the newest."""
+        self, parent: Snapshot, added: Sequence[DataFile], spans: Spans, streams: Streams, at_ms: int, record: RecordCommit,
+        *, removed: Sequence[str] = (), discards: Mapping[str, int] | None = None,
+    ) -> Snapshot:  # fmt: skip
+        """Makes files and offsets count, and what is removed count no more, all or none of it.
+
+        Raises Transient (`conflict`) if `parent` is not the newest.
+        """
+
+    def history(self) -> Iterator[Snapshot]:
+        """Every snapshot, oldest first."""
+
+    def read(self, file: DataFile, key: bytes) -> Iterator[pa.RecordBatch]:
+        """The rows of one file."""
 
 
 class LocalLake:
@@ -122,13 +145,15 @@ class LocalLake:
             raise Transient("the lake cannot be written; is its disk full?", reason="lake-disk") from None
 
     def commit(
-        self, parent: Snapshot, added: Sequence[DataFile], spans: Spans, streams: Streams, at_ms: int, record: RecordCommit
-    ) -> Snapshot:
+        self, parent: Snapshot, added: Sequence[DataFile], spans: Spans, streams: Streams, at_ms: int, record: RecordCommit,
+        *, removed: Sequence[str] = (), discards: Mapping[str, int] | None = None,
+    ) -> Snapshot:  # fmt: skip
         for file in added:
             self._gate(file)
         offsets = _continued(parent.offsets, spans)
         self._snapshots.mkdir(parents=True, exist_ok=True, mode=0o700)
-        fresh = Snapshot(parent.version + 1, parent.digest, at_ms, tuple(added), offsets, streams)
+        done = parent.discards if discards is None else discards
+        fresh = Snapshot(parent.version + 1, parent.digest, at_ms, tuple(added), offsets, streams, tuple(removed), done)
         body = _dump(fresh)
         digest = hashlib.sha256(body).hexdigest()
         path = self._snapshots / f"v{fresh.version:010}.json"
@@ -180,15 +205,18 @@ class LocalLake:
             raise Broken(f"manifest {digest} is missing from the lake", reason="manifest") from None
 
     def remove_orphans(self, now_s: float) -> int:
-        """Unlinks files of no snapshot, older than `ORPHAN_AGE_S`: what a killed sink left. Their keys are lost already."""
-        known = {self._path(f.table, f.level, f.file) for snapshot in self.history() for f in snapshot.added}
-        removed = 0
+        """Unlinks files that a snapshot removed; and, older than `ORPHAN_AGE_S`, those of no snapshot: what a killed sink
+        left, their keys are lost already."""
+        snapshots = list(self.history())
+        known = {self._path(f.table, f.level, f.file) for f in live(snapshots)}
+        removed = {name for snapshot in snapshots for name in snapshot.removed}
+        unlinked = 0
         for path in self.folder.glob("*/l*/data/*.parquet"):
             with contextlib.suppress(FileNotFoundError):
-                if path not in known and now_s - path.stat().st_mtime > ORPHAN_AGE_S:
+                if path not in known and (path.stem in removed or now_s - path.stat().st_mtime > ORPHAN_AGE_S):
                     path.unlink()
-                    removed += 1
-        return removed
+                    unlinked += 1
+        return unlinked
 
     def _gate(self, file: DataFile) -> None:
         """No file counts unless it is encrypted, where it should be, and as large as it was."""
@@ -240,7 +268,8 @@ def _load(path: Path) -> Snapshot:
         streams = {name: (int(n), int(ms)) for name, (n, ms) in row.pop("streams").items()}
         if row.pop("format") != 1 or path.name != f"v{row['version']:010}.json":
             raise ValueError
-        return Snapshot(**row, added=added, streams=streams, digest=hashlib.sha256(body).hexdigest())
+        removed = tuple(row.pop("removed", ()))
+        return Snapshot(**row, added=added, streams=streams, removed=removed, digest=hashlib.sha256(body).hexdigest())
     except (ValueError, TypeError, KeyError, AttributeError):
         raise Forged(f"{path.name} is not a snapshot", reason="snapshot") from None
 

@@ -2,7 +2,8 @@
 
 Promises  a record enters once: its offset and its rows count together, its row numbers continue its stream's; what may not
           pass is refused with its place and reason, and the offset moves on; what cannot be decided yet holds its partition.
-Refuses   records not signed by the redactor, moved to another topic or key, halted, or sealed under a destroyed key.
+Refuses   records not signed by the redactor, moved to another topic or key, halted, to be erased, or sealed under a destroyed
+          key.
 Broken    rows that are missing or partly there already: no guess and no trimming.
 
 No client is built here: records come in by `offer`, refusals leave by the function given, the lake is a `Table`.
@@ -14,7 +15,7 @@ import hashlib
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import pyarrow as pa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -30,6 +31,7 @@ from byleave.core.keyring import KEYS_MAX
 from byleave.core.levels import Level
 from byleave.sinks.columns import TABLES, arrow_rows
 from byleave.sinks.lake import DataFile, Snapshot, Table
+from byleave.sinks.orders import Standing
 
 SOURCES: Mapping[str, tuple[str, Level]] = {
     "sanitized.events.l1.v1": ("events", Level.SHAPE),
@@ -56,10 +58,12 @@ class Keys(Protocol):
     def data_key(self, key_id: str) -> bytes: ...
 
     def file_key(
-        self, level: int, *, table: str, file: str, manifests: Sequence[str], key_ids: Sequence[str]
+        self, level: int, *, table: str, file: str, manifests: Sequence[str], key_ids: Sequence[str], endpoints: Sequence[str]
     ) -> tuple[bytes, str]: ...
 
-    def record_commit(self, version: int, digest: str, rows: int) -> int: ...
+    def record_commit(self, version: int, digest: str, rows: int, discarded: Mapping[str, Any] | None = None) -> int: ...
+
+    def erase_keys(self, halt_id: str, tickets: Sequence[str]) -> dict[str, bytes]: ...
 
 
 @dataclass(slots=True)
@@ -67,8 +71,8 @@ class _Staged:
     """Rows of one table and level that the next commit writes."""
 
     batches: list[pa.RecordBatch] = field(default_factory=list)
-    manifests: set[str] = field(default_factory=set)
     key_ids: set[str] = field(default_factory=set)
+    endpoints: set[str] = field(default_factory=set)
 
 
 class Sink:
@@ -76,9 +80,9 @@ class Sink:
 
     def __init__(
         self, lake: Table, keys: Keys, redactor_keys: Sequence[Ed25519PublicKey], fence: Fence, refuse: Refuse,
-        *, site: str, random_bytes: Randomness,
+        *, standing: Callable[[], Standing], site: str, random_bytes: Randomness,
     ) -> None:  # fmt: skip
-        self._lake, self._keys, self._redactor_keys = lake, keys, tuple(redactor_keys)
+        self._lake, self._keys, self._redactor_keys, self._standing = lake, keys, tuple(redactor_keys), standing
         self._fence, self._refuse, self._site, self._random = fence, refuse, site, random_bytes
         self.head: Snapshot = lake.head()
         self._streams = dict(self.head.streams)
@@ -98,7 +102,9 @@ class Sink:
     @property
     def due(self) -> bool:
         """Whether a commit must come before more is decided: rows in memory and keys in a ticket are bounded."""
-        return self._rows >= ROWS_MAX or any(len(staged.key_ids) >= KEYS_MAX for staged in self._staged.values())
+        return self._rows >= ROWS_MAX or any(
+            max(len(staged.key_ids), len(staged.endpoints)) >= KEYS_MAX for staged in self._staged.values()
+        )
 
     @property
     def full(self) -> set[str]:
@@ -124,7 +130,10 @@ class Sink:
 
     def commit(self, now_ms: int) -> Snapshot:
         """Writes what was decided and makes it count, with its offsets. Raises Transient (`conflict`): build anew."""
-        files = [self._write(table, level, staged) for (table, level), staged in sorted(self._staged.items())]
+        files = [
+            write_file(self._lake, self._keys, table, int(level), pa.Table.from_batches(staged.batches), self._random)
+            for (table, level), staged in sorted(self._staged.items())
+        ]
         newest = max((seen_ms for _, seen_ms in self._streams.values()), default=0)
         streams = {name: (row, seen_ms) for name, (row, seen_ms) in self._streams.items() if seen_ms > newest - STREAM_KEEP_MS}
         with metrics.LAKE_COMMIT.time():
@@ -153,6 +162,8 @@ class Sink:
                 raise Refused("the fence refuses it", reason=answer.reason)
             key = self._keys.data_key(header.key_id)
             rows = arrow_rows(open_sanitized(batch, key), key, self._random)
+            if self._standing().discarded(header, rows, TABLES[header.content]):
+                raise Refused("an order says that it is to be erased", reason="discarded")
         except (Forged, Refused) as refusal:
             self._refuse(record, refusal.reason, header)
             metrics.REFUSED.labels("sink", refusal.reason).inc()
@@ -188,18 +199,20 @@ class Sink:
     def _stage(self, header: SanitizedHeader, rows: pa.RecordBatch) -> None:
         staged = self._staged.setdefault((TABLES[header.content], header.level), _Staged())
         staged.batches.append(rows)
-        staged.manifests.add(header.manifest.hex())
         staged.key_ids.add(header.key_id)
+        staged.endpoints.add(header.endpoint)
         self._rows += rows.num_rows
 
-    def _write(self, table: str, level: Level, staged: _Staged) -> DataFile:
-        file, manifests = self._random(16).hex(), tuple(sorted(staged.manifests))
-        key, ticket = self._keys.file_key(
-            int(level), table=table, file=file, manifests=manifests, key_ids=sorted(staged.key_ids)
-        )
-        rows = pa.Table.from_batches(staged.batches)
-        size = self._lake.stage(table, int(level), file, rows, key)
-        return DataFile(table, int(level), file, rows.num_rows, size, manifests, ticket)
+
+def write_file(lake: Table, keys: Keys, table: str, level: int, rows: pa.Table, random_bytes: Randomness) -> DataFile:
+    """Writes rows as a file of their own, under a fresh key, with a ticket that says whose they are. It does not count yet."""
+    file = random_bytes(16).hex()
+    of = {name: sorted(rows.column(name).unique().to_pylist()) for name in ("manifest", "key_id", "endpoint")}
+    key, ticket = keys.file_key(
+        level, table=table, file=file, manifests=of["manifest"], key_ids=of["key_id"], endpoints=of["endpoint"]
+    )
+    size = lake.stage(table, level, file, rows, key)
+    return DataFile(table, level, file, rows.num_rows, size, tuple(of["manifest"]), ticket)
 
 
 def fence(knowledge: Knowledge) -> Fence:

@@ -21,7 +21,7 @@ from byleave.core.levels import Level
 from byleave.core.settings import Installation, load_installation
 from byleave.deploy.pki import ensure_pki
 from byleave.sinks.keyring import Keyring
-from byleave.sinks.keyring_main import open_keyring, serve
+from byleave.sinks.keyring_main import Orders, open_keyring, serve
 from byleave.sinks.ledger import verify
 
 KEY_ID = "person-a/2026-11-24/2"
@@ -69,7 +69,8 @@ def running(tmp_path: Path) -> Iterator[Running]:
 def request(running: Running, **changes: Any) -> ReadRequest:
     running.client("redactor").data_key(KEY_ID)
     digest = running.site.manifest_digest
-    _, ticket = running.client("sink").file_key(2, table="actions", file="ab" * 16, manifests=[digest], key_ids=[KEY_ID])
+    _, ticket = running.client("sink").file_key(2, table="actions", file="ab" * 16, manifests=[digest], key_ids=[KEY_ID],
+                                                 endpoints=["ep-a"])  # fmt: skip
     asked = ReadRequest("ann", PURPOSE, 2, "actions", ("text",), 7, (ticket,), (running.site.manifest,))
     return replace(asked, **changes)
 
@@ -92,7 +93,9 @@ def test_who_may_not_have_a_data_key_gets_none(running: Running, principal: str)
 @pytest.mark.parametrize("principal", ["redactor", "ml", "review", "enrol", "ops", "ep-a"])
 def test_only_the_sink_gets_file_keys_and_only_enrol_destroys(running: Running, principal: str) -> None:
     with pytest.raises(Refused):
-        running.client(principal).file_key(2, table="actions", file="ab" * 16, manifests=["a" * 64], key_ids=[])
+        running.client(principal).file_key(
+            2, table="actions", file="ab" * 16, manifests=["a" * 64], key_ids=[], endpoints=["ep-a"]
+        )
     if principal != "enrol":
         with pytest.raises(Refused):
             running.client(principal).destroy("person-a")
@@ -139,7 +142,8 @@ def test_every_refused_look_is_on_record_and_gives_nothing(running: Running) -> 
 
 def test_a_ticket_binds_the_manifest_so_that_a_reader_cannot_choose_another(running: Running) -> None:
     asked = request(running)
-    _, foreign = running.client("sink").file_key(2, table="actions", file="cd" * 16, manifests=["f" * 64], key_ids=[KEY_ID])
+    _, foreign = running.client("sink").file_key(2, table="actions", file="cd" * 16, manifests=["f" * 64], key_ids=[KEY_ID],
+                                                  endpoints=["ep-a"])  # fmt: skip
     with pytest.raises(Refused) as refused:
         running.client("ml").release(replace(asked, tickets=(asked.tickets[0], foreign)))
     assert refused.value.reason == "manifest"
@@ -263,7 +267,7 @@ def test_a_client_survives_a_restarted_keyring_and_says_so_when_there_is_none(ru
 
 def test_a_keyring_without_root_or_with_a_lost_secret_does_not_start(tmp_path: Path) -> None:
     with pytest.raises(Misconfigured, match="root"):
-        open_keyring(tmp_path, "byleave.")
+        Orders(load_installation({"BYLEAVE_HOME": str(tmp_path)}))
     site = LakeSite(tmp_path)
     site.keyring().close()
     (tmp_path / "keyring" / "dev.secret").unlink()

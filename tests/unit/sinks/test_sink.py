@@ -292,7 +292,7 @@ def test_level_three_has_no_way_in(site: LakeSite, keyring: Keyring) -> None:
     sink.decide()
     assert reasons == ["moved-record"]
     with pytest.raises(Refused):
-        As(keyring, "sink").file_key(3, table="actions", file="ab" * 16, manifests=["a" * 64], key_ids=[])
+        As(keyring, "sink").file_key(3, table="actions", file="ab" * 16, manifests=["a" * 64], key_ids=[], endpoints=["ep-a"])
 
 
 def test_a_header_type_is_what_the_refusal_gets(site: LakeSite, keyring: Keyring) -> None:
