@@ -23,6 +23,7 @@ from byleave.control import beacon as service
 from byleave.control import bootstrap, resume, rollcall, trust
 from byleave.control.admission import Claim, decide
 from byleave.control.documents import (
+    CANARY,
     Ack,
     Beacon,
     Consent,
@@ -32,6 +33,7 @@ from byleave.control.documents import (
     Halt,
     Lifted,
     Manifest,
+    Rehearsal,
     Request,
     Role,
     Root,
@@ -41,7 +43,7 @@ from byleave.control.documents import (
     dump,
     load,
 )  # fmt: skip
-from byleave.control.knowledge import EARLY_MAX, Knowledge
+from byleave.control.knowledge import DRILL_MS, EARLY_MAX, Knowledge
 from byleave.control.lease import Permit
 from byleave.core import dsse
 from byleave.core.dsse import load_envelope
@@ -155,6 +157,7 @@ def says(view: Knowledge) -> str:
     run = view.run_of("ep-a", 1)
     manifest = bytes.fromhex(run.manifest) if run else b""
     kept: list[Any] = [
+        sorted(view.rehearsals.items()), view.discards(), [view.begun_ms(epoch) for epoch in epochs],
         view.state, view.state_digest, view.conflict, view.beacon, view.epoch_floor, view.in_force(), view.root,
         [(name, view.effective_ms(name), view.read(name)) for name in view.in_force()],
         *(sorted(table.items()) for table in (view.halts, view.manifests, view.enrolments, view.consents)),
@@ -488,8 +491,82 @@ def replays() -> Iterator[Case]:
         yield Case(f"a state on the topic {topic!r}", topic, lambda s: s.signed(s.newest[State]), "wrong-topic", Refused)
 
 
+ROOT_TOPIC, ROOTS = "control.root.v1", ("officers/root-1", "officers/root-2", "officers/root-3")
+
+
+def next_root(s: Stage, **changes: Any) -> Root:
+    return replace(s.view.root, **{"version": 2, **changes})
+
+
+def under(s: Stage, role: str, keys: tuple[str, ...], threshold: int = 1) -> tuple[Role, ...]:
+    """The roles of the root, one of them with other keys."""
+    made = Role(role, keys, tuple(f"group-{n}" for n in range(len(keys))), threshold, threshold)
+    return tuple(made if found.name == role else found for found in s.view.root.roles)
+
+
+def forged_roots() -> Iterator[Case]:
+    def by(*places: str, **changes: Any) -> Callable[[Stage], bytes]:
+        return lambda s: trust.sign(next_root(s, **changes), s.keys(*places))
+
+    def strangers(s: Stage) -> list[Ed25519PrivateKey]:
+        return [s.old.key(place) for place in ROOTS[:2]]
+
+    def taken_over(s: Stage) -> Root:
+        return next_root(s, roles=under(s, "root", tuple(dsse.key_id(k.public_key()) for k in strangers(s)), 2))
+
+    for place in (*OFFICERS, *EVERYBODY[4:]):
+        yield Case(f"root 2 by {place}", ROOT_TOPIC, by(place), "bad-signature")
+    for place in ROOTS:
+        yield Case(f"root 2 by {place} alone", ROOT_TOPIC, by(place), "below-threshold")
+        yield Case(f"root 2 by {place} twice", ROOT_TOPIC, by(place, place), "bad-signature")
+    for version in (3, 4, 2**31, 2**63 - 1):
+        yield Case(f"root {version} after root 1", ROOT_TOPIC, by(*ROOTS, version=version), "broken-chain")
+    yield Case("another root 1", ROOT_TOPIC, by(*ROOTS, version=1, expires_ms=NOW_MS), "conflict")
+    yield Case("root 2 of another site", ROOT_TOPIC, by(*ROOTS, site="other."), "wrong-site")
+    yield Case("root 2 by its own keys alone", ROOT_TOPIC, lambda s: trust.sign(taken_over(s), strangers(s)), "bad-signature")
+    yield Case("root 2 by the old keys alone", ROOT_TOPIC, lambda s: trust.sign(taken_over(s), s.keys(*ROOTS[:2])),
+               "bad-signature")  # fmt: skip
+    yield Case("root 2 by its own keys and one old one", ROOT_TOPIC, lambda s: trust.sign(
+        taken_over(s), [*strangers(s), *s.keys(ROOTS[0])]), "below-threshold")  # fmt: skip
+    for role in ("root", "halt", "resume"):
+        yield Case(f"root 2 in which one key stands twice as {role}", ROOT_TOPIC, lambda s, r=role: trust.sign(next_root(
+            s, roles=under(s, r, (own_name(s, ROOTS[0]),) * 2, 2)), s.keys(*ROOTS)), "malformed")  # fmt: skip
+        yield Case(f"root 2 whose {role} nobody can be", ROOT_TOPIC, lambda s, r=role: trust.sign(next_root(
+            s, roles=under(s, r, (own_name(s, ROOTS[0]),), 2)), s.keys(*ROOTS)), "malformed")  # fmt: skip
+    yield Case("root 2 with a role twice", ROOT_TOPIC, lambda s: trust.sign(next_root(
+        s, roles=(*s.view.root.roles, s.view.root.roles[0])), s.keys(*ROOTS)), "malformed")  # fmt: skip
+    yield Case("a state on the topic of roots", ROOT_TOPIC, lambda s: s.signed(s.newest[State]), "malformed")
+    yield Case("no root", ROOT_TOPIC, lambda _: None, "tombstone")
+
+
+def drills_and_rehearsals() -> Iterator[Case]:
+    """The drill key halts the canary's capture for a minute; whoever steals it can do that, and nothing more."""
+    fine = Halt(SITE, Scope("endpoint", CANARY), "capture", "a drill", "drop", NOW_MS, DRILL_MS, "04")
+    wider = [Scope("global"), Scope("site", SITE), Scope("team", CANARY), Scope("subject", CANARY), Scope("endpoint", "ep-a"),
+             Scope("endpoint", ""), Scope("endpoint", "CANARY"), Scope("endpoint", f"{CANARY} ")]  # fmt: skip
+    spoiled = [*({"scope": scope} for scope in wider), {"what": "processing"}, {"what": "reads"}, {"what": "everything"},
+               {"discard_since_ms": 1}, {"valid_for_ms": DRILL_MS + 1}]  # fmt: skip
+    for changes in spoiled:
+        order = replace(fine, **changes)
+        yield Case(f"a drill with {changes}", TOPICS[Halt], lambda s, o=order: trust.sign(o, s.keys("drill/drill")),
+                   "drill-scope", Refused)  # fmt: skip
+    for kind in (k for k in TOPICS if k is not Halt):
+        yield Case(f"{kind.__name__} by the drill key", TOPICS[kind], lambda s, k=kind: s.signed(s.newest[k], "drill/drill"),
+                   "bad-signature")  # fmt: skip
+
+    def rehearsal(named: str, signer: str) -> Callable[[Stage], bytes]:
+        return lambda s: trust.sign(Rehearsal(SITE, own_name(s, named), NOW_MS, "05"), s.keys(signer))
+
+    topic = "control.rehearsal.v1"
+    yield Case("a rehearsal of a key that signs for nobody", topic, rehearsal("endpoints/ep-a/device", "endpoints/ep-a/device"),
+               "unknown-key", Refused)  # fmt: skip
+    yield Case("a rehearsal by another officer", topic, rehearsal(OFFICERS[0], OFFICERS[1]), "bad-signature")
+    yield Case("no rehearsal", topic, lambda _: None, "tombstone")
+
+
 CASES = [
-    *wrong_signers(), *spoiled_bodies(), *spoiled_envelopes(), *forged_states(), *replays(),
+    *wrong_signers(), *spoiled_bodies(), *spoiled_envelopes(), *forged_states(), *replays(), *forged_roots(),
+    *drills_and_rehearsals(),
 ]  # fmt: skip
 
 
