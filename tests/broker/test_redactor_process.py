@@ -220,7 +220,7 @@ def test_wrong_configuration_is_one_sentence_and_exit_code_2(stage: Stage) -> No
     process = stage.start("byleave.processors.main", wait=False)
     assert process.wait(20) == 2
     said = stage.log.read_text().strip().splitlines()[-1]
-    assert said.startswith("redactor: ")
+    assert said.startswith("byleave redactor: ")
     assert "chmod 600" in said
 
 

@@ -7,11 +7,9 @@ Kafka's own rule, and what they write is still refused at the fence.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from concurrent.futures import Future
+from collections.abc import Iterable
 from typing import Any
 
-from confluent_kafka import KafkaException
 from confluent_kafka.admin import (
     AclBinding,
     AclBindingFilter,
@@ -22,8 +20,7 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
-from byleave.core.errors import Transient
-from byleave.core.kafka import Options, translate
+from byleave.core.kafka import Options, administered
 
 RAW_PREFIX = "raw."
 ANSWER_S_MAX = 10.0
@@ -36,22 +33,22 @@ def engage(connection: Options, site: str, endpoints: Iterable[str] | None) -> i
     then the board must say so.
     """
     admin = AdminClient(dict(connection))
-    _await(admin.create_acls([_deny(site, who) for who in _principals(endpoints)]), "setting the broker brake")
-    return len(_principals(endpoints))
+    futures = admin.create_acls([_rule(AclBinding, site, who) for who in _principals(endpoints)])
+    return len([administered(future, "setting the broker brake", ANSWER_S_MAX) for future in futures.values()])
 
 
 def release(connection: Options, site: str, endpoints: Iterable[str] | None) -> int:
     """Takes back what `engage` set, and nothing else; gives the number of rules that are gone."""
     admin = AdminClient(dict(connection))
-    wanted = [_filter(site, who) for who in _principals(endpoints)]
-    removed = _await(admin.delete_acls(wanted), "lifting the broker brake")
-    return sum(len(rules) for rules in removed)
+    futures = admin.delete_acls([_rule(AclBindingFilter, site, who) for who in _principals(endpoints)])
+    return sum(len(administered(future, "lifting the broker brake", ANSWER_S_MAX)) for future in futures.values())
 
 
 def engaged(connection: Options, site: str) -> frozenset[str]:
     """Who is denied now: principal names, or '*' for everybody."""
     admin = AdminClient(dict(connection))
-    found = _answer(admin.describe_acls(_filter(site, None)), "asking for the broker brake")
+    asked = admin.describe_acls(_rule(AclBindingFilter, site, None))
+    found = administered(asked, "asking for the broker brake", ANSWER_S_MAX)
     return frozenset(str(rule.principal).removeprefix("User:") for rule in found)
 
 
@@ -59,40 +56,8 @@ def _principals(endpoints: Iterable[str] | None) -> tuple[str, ...]:
     return ("*",) if endpoints is None else tuple(endpoints)
 
 
-def _deny(site: str, who: str) -> AclBinding:
-    return AclBinding(
-        ResourceType.TOPIC,
-        site + RAW_PREFIX,
-        ResourcePatternType.PREFIXED,
-        f"User:{who}",
-        "*",
-        AclOperation.WRITE,
-        AclPermissionType.DENY,
-    )
-
-
-def _filter(site: str, who: str | None) -> AclBindingFilter:
-    principal: Any = None if who is None else f"User:{who}"
-    anywhere: Any = None  # the stubs know no wildcard
-    return AclBindingFilter(
-        ResourceType.TOPIC,
-        site + RAW_PREFIX,
-        ResourcePatternType.PREFIXED,
-        principal,
-        anywhere,
-        AclOperation.WRITE,
-        AclPermissionType.DENY,
-    )
-
-
-def _await(futures: Mapping[Any, Future[Any]], doing: str) -> list[list[Any]]:
-    return [_answer(future, doing) or [] for future in futures.values()]
-
-
-def _answer(future: Future[Any], doing: str) -> Any:
-    try:
-        return future.result(timeout=ANSWER_S_MAX)
-    except KafkaException as error:
-        raise translate(error.args[0], doing) from None
-    except TimeoutError:  # an OSError: whoever keeps files would take it for a full disk
-        raise Transient(f"{doing}: no broker answers within {ANSWER_S_MAX:.0f} s", reason="broker") from None
+def _rule(kind: type[Any], site: str, who: str | None) -> Any:
+    """The DENY of one principal, as a rule or as the filter that finds it. As a filter, `who` None finds all of them."""
+    principal, host = (None, None) if who is None else (f"User:{who}", "*")
+    raw = (ResourceType.TOPIC, site + RAW_PREFIX, ResourcePatternType.PREFIXED)
+    return kind(*raw, principal, host, AclOperation.WRITE, AclPermissionType.DENY)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from typing import TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
@@ -18,6 +19,7 @@ Answer = TypeVar("Answer")
 READ_MAX = 500
 QUEUE_MESSAGES_MAX = 10_000
 REQUEST_S_MAX = 10.0
+ASK_AGAIN_S_MAX = 2.0
 BATCH_BYTES_MAX = 16_000
 """Most that the client puts into one batch of several records. A topic's largest message bounds the batch, not the record:
 above the smallest of the catalogue, a burst of small records would be refused for its size, again and again."""
@@ -89,6 +91,79 @@ def received(message: Message) -> Received:
     )
 
 
+def sorted_out(
+    messages: Iterable[Message], doing: str, ended: Callable[[str, int, int], None] | None = None, *, grouped: bool = False
+) -> list[Received]:
+    """The records among what a client read. `ended` is told of each end of a partition: topic, partition, offset. Without a
+    right to its group a client that is not `grouped` can do: assign() needs none, though the client asks for one once.
+
+    Trouble that the client mends by itself passes. Raises Broken (`input-lost`: retention passed the reader by) and what
+    `translate` makes of every other error.
+    """
+    found = []
+    for message in messages:
+        error = message.error()
+        if error is None:
+            found.append(received(message))
+        elif error.code() == KafkaError._PARTITION_EOF:
+            if ended is not None:
+                ended(message.topic() or "", message.partition() or 0, message.offset() or 0)
+        elif error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED and not grouped:
+            continue
+        elif error.code() == KafkaError._AUTO_OFFSET_RESET:
+            raise Broken(f"{doing}: records that were due are gone, retention passed them by", reason="input-lost")
+        elif error.fatal() or error.code() == KafkaError._FATAL or not (error.retriable() or error.code() in _SILENT):
+            raise translate(error, doing)
+    return found
+
+
+def called(call: Callable[[], Answer], doing: str) -> Answer:
+    """What a call of the client answers. Raises our error for the client's."""
+    try:
+        return call()
+    except KafkaException as error:
+        raise translate(error.args[0], doing) from None
+
+
+def asked(question: Callable[[], Answer], doing: str, seconds: float = ASK_AGAIN_S_MAX) -> Answer:
+    """As `called`, again for so long: a broker that has just started answers 'not ready'. Silence is not asked twice."""
+    until_s = time.monotonic() + seconds
+    while True:
+        try:
+            return question()
+        except KafkaException as error:
+            failure = translate(error.args[0], doing)
+            if not isinstance(failure, Transient) or error.args[0].code() in _SILENT or time.monotonic() > until_s:
+                raise failure from None
+            time.sleep(0.2)
+
+
+def administered(future: Future[Answer], doing: str, seconds: float) -> Answer:
+    """What an administrator's request brought. Raises our error for the client's, Transient if no answer comes in time."""
+    try:
+        return called(lambda: future.result(timeout=seconds), doing)
+    except TimeoutError:  # an OSError: whoever keeps files would take it for a full disk
+        raise Transient(f"{doing}: no broker answers within {seconds:.0f} s", reason="broker") from None
+
+
+def partitions(consumer: Consumer, topic: str) -> list[int]:
+    """The partitions of a topic. Raises Transient, Refused."""
+    doing = f"looking up {topic}"
+    metadata = asked(lambda: consumer.list_topics(topic, timeout=REQUEST_S_MAX), doing).topics[topic]
+    if metadata.error is not None:
+        raise translate(metadata.error, doing)
+    return sorted(metadata.partitions)
+
+
+def bounds(consumer: Consumer, topic: str, partition: int) -> tuple[int, int]:
+    """The first offset that stands in a partition, and the next one to be written. Raises Transient, Refused."""
+    place, doing = TopicPartition(topic, partition), f"looking up {topic}"
+    found = asked(lambda: consumer.get_watermark_offsets(place, timeout=REQUEST_S_MAX), doing)
+    if found is None:
+        raise Transient(f"{doing}: no answer in time", reason="broker")
+    return int(found[0]), int(found[1])
+
+
 class KafkaTail:
     """`broker.Tail`: assigned, never subscribed, so that no rebalance and no committed offset can hide a record."""
 
@@ -104,8 +179,8 @@ class KafkaTail:
         ends: dict[tuple[str, int], int] = {}
         places = []
         for topic in self._topics:
-            for partition in self._partitions(topic):
-                low, high = self._watermarks(topic, partition)
+            for partition in partitions(self._consumer, topic):
+                low, high = bounds(self._consumer, topic, partition)
                 places.append(TopicPartition(topic, partition, low))
                 if high > low:
                     ends[topic, partition] = high
@@ -113,20 +188,10 @@ class KafkaTail:
         self._consumer.assign(places)
 
     def read(self, timeout_s: float) -> Sequence[Received]:
-        found = []
         first = self._consumer.poll(timeout_s)  # consume() alone would wait out its time, although a halt is there already
-        rest = self._consumer.consume(READ_MAX - 1, 0) if first is not None else []
-        for message in [*([first] if first is not None else []), *rest]:
-            error = message.error()
-            if error is None:
-                found.append(received(message))
-            elif error.code() == KafkaError._PARTITION_EOF:
-                self._passed(message.topic() or "", message.partition() or 0, message.offset() or 0)
-            elif error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
-                continue  # assign() needs no group; the client asks for one all the same and reports the answer once
-            elif not error.retriable() and error.code() not in (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN):
-                raise translate(error, "reading control topics")
-        return found
+        if first is None:
+            return []
+        return sorted_out([first, *self._consumer.consume(READ_MAX - 1, 0)], "reading control topics", self._passed)
 
     @property
     def caught_up(self) -> bool:
@@ -139,17 +204,6 @@ class KafkaTail:
         """An end-of-partition event: its offset counts markers and compacted records, which positions do not."""
         if offset >= self._ends.get((topic, partition), 0):
             self._ends.pop((topic, partition), None)
-
-    def _partitions(self, topic: str) -> list[int]:
-        metadata = _asked(lambda: self._consumer.list_topics(topic, timeout=REQUEST_S_MAX), f"looking up {topic}").topics[topic]
-        if metadata.error is not None:
-            raise translate(metadata.error, f"looking up {topic}")
-        return sorted(metadata.partitions)
-
-    def _watermarks(self, topic: str, partition: int) -> tuple[int, int]:
-        place = TopicPartition(topic, partition)
-        low, high = _asked(lambda: self._consumer.get_watermark_offsets(place, timeout=REQUEST_S_MAX), f"looking up {topic}")
-        return low, high
 
 
 class KafkaPublisher:
@@ -188,16 +242,3 @@ class KafkaPublisher:
         self.purge()
         with contextlib.suppress(KafkaException):
             self._producer.flush(1.0)
-
-
-def _asked(question: Callable[[], Answer], doing: str) -> Answer:
-    """Asks up to five times: a broker that has just started answers 'not ready' for a moment. Silence is not asked twice."""
-    for attempt in range(5):
-        try:
-            return question()
-        except KafkaException as error:
-            failure = translate(error.args[0], doing)
-            if not isinstance(failure, Transient) or error.args[0].code() in _SILENT or attempt == 4:
-                raise failure from None
-            time.sleep(0.2 * (attempt + 1))
-    raise Broken("unreachable")  # the loop returns or raises

@@ -10,15 +10,23 @@ Rules are numbered as in docs/adr/0004-state-travels-with-offsets.md.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from byleave.control.knowledge import Knowledge
-from byleave.core.errors import Broken, ByleaveError, Transient
-from byleave.core.kafka import Options, consumer_options, producer_options, received, translate
+from byleave.core.errors import ByleaveError, Transient
+from byleave.core.kafka import (
+    Options,
+    bounds,
+    called,
+    consumer_options,
+    partitions,
+    producer_options,
+    sorted_out,
+    translate,
+)
 from byleave.processors.partition import STATE_TOPIC, Output, Partition, Tally, Tools
 from byleave.processors.restore import METADATA, Restorer
 
@@ -32,9 +40,6 @@ ABORT_S_MAX = 5.0
 FULL_POLLS_MAX = 100
 QUIET_MS = 60_000
 """A partition without records for so long gets its time from the beacon, once it is known to be read to its end."""
-REQUEST_S_MAX = 5.0
-
-Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,15 +87,12 @@ class Membership:
         self._broken: ByleaveError | None = None
         self._done: list[Tally] = []
         self._producer = Producer(plan.producer_options())
-        _call(lambda: self._producer.init_transactions(3 * TRANSACTION_S_MAX), "taking the transactional id")
+        called(lambda: self._producer.init_transactions(3 * TRANSACTION_S_MAX), "taking the transactional id")
         self._restorer = Restorer(plan.connection, f"{plan.site}{GROUP}-restore", plan.site)
         self._consumer = Consumer(plan.group_options())
-        topic = plan.site + RAW_TOPIC
-        found = _call(lambda: self._consumer.list_topics(topic, REQUEST_S_MAX), "looking up the input").topics[topic]
-        if found.error is not None:
-            raise translate(found.error, "looking up the input")
-        self._count = len(found.partitions)
-        self._consumer.subscribe([topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
+        self._topic = plan.site + RAW_TOPIC
+        self._count = len(partitions(self._consumer, self._topic))
+        self._consumer.subscribe([self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
 
     @property
     def partitions(self) -> Sequence[Partition]:
@@ -101,8 +103,10 @@ class Membership:
         """Takes what is there; rebalances happen in here."""
         messages = self._consumer.consume(READ_MAX, READ_S)
         self._check()  # first: what failed in a rebalance is the cause of whatever else arrives now
-        for message in messages:
-            self._take(message)
+        for record in sorted_out(messages, "reading the input", grouped=True):
+            partition = self._partitions.get(record.partition)
+            if partition is not None:  # else fetched before the revoke (rule 10)
+                partition.accept(record, self._knowledge)
 
     def wake(self) -> None:
         """Control documents came: whatever waits is looked at again."""
@@ -134,7 +138,7 @@ class Membership:
             raise Transient("the broker did not acknowledge in time", reason="flush")
         self._check()
         self._send_offsets(offsets)
-        _call(lambda: self._producer.commit_transaction(TRANSACTION_S_MAX), "committing")
+        called(lambda: self._producer.commit_transaction(TRANSACTION_S_MAX), "committing")
         self._open, self._committed = False, offsets
         tallies = [partition.tally for partition in self._partitions.values()]
         for partition in self._partitions.values():
@@ -172,26 +176,15 @@ class Membership:
             raise self._broken
 
     def _place(self, number: int, offset: int = -1001, metadata: str = "") -> TopicPartition:
-        return TopicPartition(self._plan.site + RAW_TOPIC, number, offset, metadata)
-
-    def _take(self, message: Message) -> None:
-        error = message.error()
-        if error is None:
-            partition = self._partitions.get(message.partition() or 0)
-            if partition is not None:  # else fetched before the revoke (rule 10)
-                partition.accept(received(message), self._knowledge)
-        elif error.code() == KafkaError._AUTO_OFFSET_RESET:
-            raise Broken("records behind the committed offset are gone: retention passed the redactor by", reason="input-lost")
-        elif error.fatal() or error.code() == KafkaError._FATAL or not (error.retriable() or _passes(error)):
-            raise translate(error, "reading the input")
+        return TopicPartition(self._topic, number, offset, metadata)
 
     def _hold_back(self, number: int, partition: Partition) -> None:
         if partition.fence.full and number not in self._paused:
             self._paused.add(number)
-            _call(lambda: self._consumer.pause([self._place(number)]), "pausing")
+            called(lambda: self._consumer.pause([self._place(number)]), "pausing")
         elif number in self._paused and partition.fence.roomy:
             self._paused.discard(number)
-            _call(lambda: self._consumer.resume([self._place(number)]), "resuming")
+            called(lambda: self._consumer.resume([self._place(number)]), "resuming")
 
     def _quiet_ms(self, partition: Partition) -> int:
         """The beacon's time, if the partition was silent for long, or a halt waits for it, and is read to its end; else 0
@@ -203,13 +196,12 @@ class Membership:
         due = halted_ms is not None and beacon.service_ms > halted_ms
         if not due and beacon.service_ms - partition.stamp_ms < QUIET_MS:
             return 0
-        place = self._place(partition.number)
-        _, high = _call(lambda: self._consumer.get_watermark_offsets(place, REQUEST_S_MAX), "asking for the end of the input")
+        _, high = bounds(self._consumer, self._topic, partition.number)
         return beacon.service_ms if high == partition.next_offset else 0
 
     def _begin(self) -> None:
         if not self._open:
-            _call(self._producer.begin_transaction, "beginning")
+            called(self._producer.begin_transaction, "beginning")
             self._open = True
 
     def _emit(self, output: Output) -> None:
@@ -243,7 +235,7 @@ class Membership:
         places = [self._place(n, offset, f"{METADATA}{self._state_offsets.get(n, -1)}") for n, offset in offsets.items()]
         if places:
             member = self._consumer.consumer_group_metadata()
-            _call(lambda: self._producer.send_offsets_to_transaction(places, member, TRANSACTION_S_MAX), "sending offsets")
+            called(lambda: self._producer.send_offsets_to_transaction(places, member, TRANSACTION_S_MAX), "sending offsets")
 
     # Rebalances. An error in here marks the membership broken; the partitions are (un)assigned all the same (rule 11).
 
@@ -279,15 +271,3 @@ class Membership:
             self._state_offsets.pop(place.partition, None)
             self._paused.discard(place.partition)
         consumer.incremental_unassign(places)
-
-
-def _passes(error: KafkaError) -> bool:
-    """Connection trouble that the client mends by itself."""
-    return error.code() in (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT, KafkaError._RESOLVE)
-
-
-def _call(call: Callable[[], Answer], doing: str) -> Answer:
-    try:
-        return call()
-    except KafkaException as error:
-        raise translate(error.args[0], doing) from None

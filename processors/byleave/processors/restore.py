@@ -13,14 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, TopicPartition
 
 from byleave.core.errors import Broken, Transient
-from byleave.core.kafka import Options, consumer_options, translate
+from byleave.core.kafka import Options, asked, bounds, consumer_options, sorted_out, translate
 from byleave.processors.partition import STATE_TOPIC, Partition, Tools
 
-REQUEST_S_MAX = 5.0
-COMMITTED_ATTEMPTS_MAX = 10
+COMMITTED_S_MAX = 50.0
 READS_EMPTY_MAX = 150
 """Reads of 0.2 s in a row that bring nothing before a restore is given up: longer than a dead transaction can stay open."""
 METADATA = "s="
@@ -45,71 +44,52 @@ class Restorer:
 
         Raises Transient (no answer in time), Broken (no committed offset, state cut off, or a record that does not open).
         """
-        asked = committed(group, places)
-        named = {place.partition: _named(place) for place in asked}
-        ends = {number: self._end(number) for number in named}
+        found = committed(group, places)
+        named = {place.partition: _named(place) for place in found}
+        ends = {number: bounds(self._probe, self._topic, number)[1] for number in named}
         records = self._read(ends, named)
-        found = []
-        for place in asked:
+        restored = []
+        for place in found:
             number = place.partition
             streams = {
                 key.decode(): tools.state_seal.open(key.decode(), number, value) for key, value in records[number].items()
             }
-            found.append(Partition(number, count, place.offset, streams, tools))
-        return found, named
+            restored.append(Partition(number, count, place.offset, streams, tools))
+        return restored, named
 
     def close(self) -> None:
         self._probe.close()
         self._reader.close()
 
-    def _end(self, number: int) -> int:
-        try:
-            return int(self._probe.get_watermark_offsets(TopicPartition(self._topic, number), REQUEST_S_MAX)[1])
-        except KafkaException as error:
-            raise translate(error.args[0], "asking where the state ends") from None
-
     def _read(self, ends: dict[int, int], named: dict[int, int]) -> dict[int, dict[bytes, bytes]]:
         records: dict[int, dict[bytes, bytes]] = {number: {} for number in ends}
         left, empty = set(ends), 0
+
+        def ended(_: str, number: int, offset: int) -> None:
+            if offset < ends[number]:
+                return  # an open transaction stands there: its end will come, or the broker ends it
+            if offset <= named[number]:  # the end, not the last record: compaction may have removed that
+                raise Broken(
+                    f"state of partition {number} ends at {offset}, the commit names {named[number]}: cut off or made anew"
+                )
+            left.discard(number)
+
         self._reader.assign([TopicPartition(self._topic, number, 0) for number in ends])
         while left:
             messages = self._reader.consume(5_000, 0.2)
             empty = 0 if messages else empty + 1
             if empty > READS_EMPTY_MAX:
                 raise Transient("the state topic could not be read to its end in time", reason="restore")
-            for message in messages:
-                number, error = message.partition() or 0, message.error()
-                if error is None:
-                    _fold(records[number], message.key() or b"", message.value())
-                elif error.code() == KafkaError._PARTITION_EOF:
-                    self._ended(number, message.offset() or 0, ends, named, left)
-                elif not error.retriable() and error.code() != KafkaError.GROUP_AUTHORIZATION_FAILED:
-                    raise translate(error, "reading the state")
+            for record in sorted_out(messages, "reading the state", ended):
+                _fold(records[record.partition], record.key or b"", record.value)
         self._reader.unassign()
         return records
-
-    @staticmethod
-    def _ended(number: int, offset: int, ends: dict[int, int], named: dict[int, int], left: set[int]) -> None:
-        if offset < ends[number]:
-            return  # an open transaction stands there: its end will come, or the broker ends it
-        if offset <= named[number]:  # the end, not the last record: compaction may have removed that
-            raise Broken(
-                f"state of partition {number} ends at {offset}, the commit names {named[number]}: cut off or made anew"
-            )
-        left.discard(number)
 
 
 def committed(group: Consumer, places: Sequence[TopicPartition]) -> list[TopicPartition]:
     """Committed offsets with their metadata. Raises Broken where there is none: provisioning commits 0 once."""
-    failure: KafkaException | None = None
-    for _ in range(COMMITTED_ATTEMPTS_MAX):
-        try:
-            found = group.committed([TopicPartition(p.topic, p.partition) for p in places], REQUEST_S_MAX)
-            break
-        except KafkaException as error:
-            failure = error
-    else:
-        raise translate(failure.args[0] if failure else KafkaError(KafkaError._TIMED_OUT), "asking for committed offsets")
+    asking = [TopicPartition(p.topic, p.partition) for p in places]
+    found = asked(lambda: group.committed(asking, COMMITTED_S_MAX), "asking for committed offsets", COMMITTED_S_MAX)
     for place in found:
         if place.error is not None:
             raise translate(place.error, "asking for committed offsets")
