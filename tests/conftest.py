@@ -96,4 +96,5 @@ def site(kafka: Kafka) -> Iterator[str]:
     removed = admin.delete_topics(topics, operation_timeout=20).values() if topics else ()
     for future in removed:
         future.result(timeout=25)
-    provision.withdraw(admin_conf, prefix, grants(catalogue, prefix, ENDPOINTS))
+    ours = grants(catalogue, prefix, ENDPOINTS)
+    provision.delete_acls(admin, {grant for grant in ours if grant.resource.startswith(prefix)})

@@ -22,7 +22,7 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
-from byleave.core.errors import Broken, Transient
+from byleave.core.errors import Broken, Refused
 from byleave.core.topics import ENDPOINT, load_catalogue
 from byleave.deploy import provision
 
@@ -274,8 +274,8 @@ def test_only_the_redactor_has_transactions_and_only_under_its_own_name(kafka, s
 
 
 def test_a_principal_without_rights_can_neither_apply_nor_check(kafka, site: str) -> None:
-    with pytest.raises(Transient, match="AUTHORIZATION"):
+    with pytest.raises(Refused, match="AUTHORIZATION"):
         provision.check(kafka.conf("ml"), site, CATALOGUE, ENDPOINTS, partitions=PARTITIONS)
-    with pytest.raises(Transient, match="AUTHORIZATION"):
+    with pytest.raises(Refused, match="AUTHORIZATION"):
         provision.apply(kafka.conf("ops"), f"{site[:-1]}-new.", CATALOGUE, ENDPOINTS, partitions=PARTITIONS)
     assert not [t for t in AdminClient(kafka.conf("admin")).list_topics(timeout=20).topics if t.startswith(f"{site[:-1]}-new.")]

@@ -48,15 +48,24 @@ class Principal:
     transactional: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class Grant:
-    """One allowed operation: the unit from which ACLs and the access matrix are made. `resource` carries the site prefix."""
+    """One allowed operation: the unit from which ACLs and the access matrix are made. `resource` carries the site prefix.
+
+    What a broker has may also be a denial, or for one host only; none of that is ever generated.
+    """
 
     principal: str
     resource_type: str  # topic | group | transactional_id | cluster
     resource: str
     prefixed: bool
     operation: str
+    permission: str = "allow"
+    host: str = "*"
+
+    def __str__(self) -> str:
+        pattern = "prefixed" if self.prefixed else "literal"
+        return f"{self.permission} User:{self.principal} {self.operation} {pattern} {self.resource_type} {self.resource}"
 
 
 @dataclass(frozen=True, slots=True)
