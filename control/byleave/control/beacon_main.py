@@ -94,6 +94,8 @@ class Service:
 
     def _publish(self, said: beacon.Say, delivered: Delivered | None = None) -> None:
         signed = trust.sign(said.document, [self._key])
+        if said.topic == "control.beacon.v1":  # it reads no beacons: without its own, no drill would ever be over for it
+            self._watch.knowledge.learn(said.topic, signed)
         try:
             self._publisher.publish(self._at.topic(said.topic), said.key.encode(), signed, delivered)
         except Transient as error:
