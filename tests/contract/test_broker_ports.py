@@ -44,8 +44,11 @@ class MemoryTail:
 
     def __init__(self, broker: MemoryBroker, topics: Sequence[str]) -> None:
         self._broker, self._topics = broker, topics
+        self.rewind()
+
+    def rewind(self) -> None:
         self._next: dict[tuple[str, int], int] = {}
-        self._ends = {place: len(rows) for place, rows in broker.log.items() if place[0] in topics}
+        self._ends = {place: len(rows) for place, rows in self._broker.log.items() if place[0] in self._topics}
 
     def read(self, timeout_s: float) -> Sequence[Received]:  # noqa: ARG002 - the port's parameter
         found: list[Received] = []
@@ -189,6 +192,18 @@ def test_every_tail_reads_from_the_beginning(ports: Ports) -> None:
         tail = ports.tail("security", [ports.site + ONE])
         assert [r.value for r in read(tail, 2)] == [b"1", b"2"]
         tail.close()
+
+
+def test_a_tail_that_rewinds_reads_all_of_it_again_and_then_what_is_new(ports: Ports) -> None:
+    write(ports, "security", ONE, [(b"a", b"%d" % n) for n in range(700)])
+    tail = ports.tail("security", [ports.site + ONE])
+    tail.read(5.0)  # in the midst of it: what was fetched before must not come twice
+    write(ports, "security", ONE, [(b"a", b"new")])
+    for _ in range(2):
+        tail.rewind()
+        assert not tail.caught_up
+        assert [r.value for r in read(tail, 701)] == [*(b"%d" % n for n in range(700)), b"new"]
+    tail.close()
 
 
 def test_caught_up_means_that_all_that_stood_there_was_returned(ports: Ports) -> None:

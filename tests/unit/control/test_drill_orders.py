@@ -1,0 +1,83 @@
+"""Orders that end by themselves, orders that erase, and when an epoch began (rulings 2, 7, 8)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from byleave.control import trust
+from byleave.control.documents import CANARY, Halt, Scope, digest
+from byleave.control.knowledge import DRILL_MS, Order
+from byleave.core.dsse import load_envelope
+
+STATE, HALT, BEACON = "control.state.v1", "control.halt.v1", "control.beacon.v1"
+NOW_MS = 1_800_000_000_000
+
+
+def id_of(signed: bytes) -> str:
+    return digest(load_envelope(signed).body)
+
+
+def drill(site: Any, nonce: str = "dd", issued_ms: int = NOW_MS) -> bytes:
+    order = Halt("test.", Scope("endpoint", CANARY), "capture", "a drill", "drop", issued_ms, DRILL_MS, nonce)
+    return trust.sign(order, [site.key("drill/drill")])
+
+
+def test_a_drill_stops_the_canary_for_a_minute_and_nobody_else(site: Any) -> None:
+    knowledge, order = site.knowledge(), drill(site)
+    knowledge.learn(HALT, order)
+    assert knowledge.standing(CANARY, "capture", 1) == [Order(id_of(order), None, NOW_MS + 3 * DRILL_MS)]
+    assert knowledge.standing("ep-a", "capture", 1) == []
+    knowledge.learn(BEACON, site.beacon(knowledge, NOW_MS + 500, **{id_of(order): NOW_MS + 400}))
+    assert knowledge.standing(CANARY, "capture", 1) == [Order(id_of(order), NOW_MS + 400, NOW_MS + 400 + DRILL_MS)]
+    assert knowledge.in_force() == (id_of(order),)
+    knowledge.learn(BEACON, site.beacon(knowledge, NOW_MS + 400 + DRILL_MS))
+    assert knowledge.standing(CANARY, "capture", 1) == []
+    assert knowledge.in_force() == ()
+    assert knowledge.orders(CANARY, "capture", 1) == [Order(id_of(order), NOW_MS + 400, NOW_MS + 400 + DRILL_MS)], (
+        "what was captured in its minute stays refused"
+    )
+
+
+def test_a_drill_whose_time_nobody_heard_is_over_for_a_reader_who_comes_later(site: Any) -> None:
+    late, order = site.knowledge(), drill(site)
+    late.learn(HALT, order)
+    late.learn(BEACON, site.beacon(late, NOW_MS + 3 * DRILL_MS))
+    assert late.standing(CANARY, "capture", 1) == []
+    assert late.orders(CANARY, "capture", 1) == [Order(id_of(order), NOW_MS, NOW_MS + 3 * DRILL_MS)]
+
+
+def test_one_officer_erases_the_last_hour_and_no_more(site: Any) -> None:
+    knowledge, hour = site.knowledge(), 3_600_000
+    signers = {"near": ("security-1",), "far alone": ("security-1",), "far": ("security-1", "privacy-1")}
+    since = {"near": NOW_MS - hour, "far alone": NOW_MS - hour - 1, "far": NOW_MS - 20 * hour}
+    ids = {}
+    for name, officers in signers.items():
+        made = Halt("test.", Scope("global"), "capture", name, "drop", NOW_MS, 600_000, name, since[name])
+        signed = trust.sign(made, site.officers(*officers))
+        assert knowledge.learn(HALT, signed) == made, "as a halt each of them counts"
+        ids[name] = id_of(signed)
+    assert knowledge.discards() == [], "not before it is known from when they count"
+    knowledge.learn(BEACON, site.beacon(knowledge, NOW_MS + 9, **{ids[name]: NOW_MS + 5 for name in ids}))
+    found = {halt_id: (since_ms, effective_ms) for halt_id, _, since_ms, effective_ms in knowledge.discards()}
+    assert found == {ids[name]: (since[name], NOW_MS + 5) for name in ("near", "far")}
+
+
+def test_an_epoch_begins_with_its_first_beacon(site: Any) -> None:
+    knowledge, first = site.knowledge(), site.bytes("trust/state.dsse")
+    assert knowledge.begun_ms(1) == site.first.issued_ms
+    knowledge.learn(BEACON, site.beacon(knowledge, NOW_MS + 5_000))
+    assert knowledge.begun_ms(1) == site.first.issued_ms, "who came in its midst has the word of the state"
+    knowledge.learn(STATE, site.state(first))
+    assert knowledge.begun_ms(2) == site.first.issued_ms
+    knowledge.learn(BEACON, site.beacon(knowledge, NOW_MS + 9_000))
+    knowledge.learn(BEACON, site.beacon(knowledge, NOW_MS + 10_000))
+    assert knowledge.begun_ms(2) == NOW_MS + 9_000
+    assert knowledge.begun_ms(7) == 0
+
+
+def test_after_a_restart_nothing_is_known_but_the_floor(site: Any) -> None:
+    knowledge = site.knowledge()
+    knowledge.learn(HALT, site.halt())
+    knowledge.restart()
+    assert (knowledge.state, knowledge.beacon, knowledge.epoch_floor) == (None, None, 1)
+    assert [len(t) for t in (knowledge.halts, knowledge.manifests, knowledge.enrolments, knowledge.consents)] == [0] * 4
