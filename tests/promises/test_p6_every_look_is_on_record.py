@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from lake_site import DAY, As, LakeSite, Stream
 
+from byleave.control.documents import Scope
 from byleave.core.errors import ByleaveError, Forged
 from byleave.core.keyring import ReadRequest, ReleasedKeys
 from byleave.sinks.access import read
@@ -71,6 +72,20 @@ def test_a_refused_look_is_on_record_and_gave_no_row(site: LakeSite, keyring: Ke
     [entry] = entries(site, "read-refused")
     assert (entry["purpose"], entry["reason"]) == ("curiosity", "purpose")
     assert entries(site, "read") == []
+
+
+def test_one_signed_order_ends_all_looking_and_each_attempt_after_it_is_on_record(site: LakeSite, keyring: Keyring) -> None:
+    reading = read(site.lake, As(keyring, "ml"), site.look("actions"), lambda: clock_s[0])
+    clock_s = [0.0]
+    assert next(reading).num_rows > 0
+    site.hear(site.knowledge(), Scope("global"), "reads", site.now_ms)
+    clock_s[0] = 60.0  # who was reading when the order came has lost the keys within the minute
+    with pytest.raises(ByleaveError):
+        next(reading)
+    with pytest.raises(ByleaveError):
+        site.rows(keyring, site.look("actions"))
+    assert [entry["reason"] for entry in entries(site, "read-refused")] == ["reads-halted", "reads-halted"]
+    assert len(entries(site, "read")) == 1
 
 
 def test_with_no_record_possible_there_is_no_look(site: LakeSite, keyring: Keyring, monkeypatch: pytest.MonkeyPatch) -> None:

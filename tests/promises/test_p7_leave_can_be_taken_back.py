@@ -11,19 +11,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from lake_site import DAY, PLANTED, LakeSite, Stream
+from lake_site import DAY, PLANTED, As, LakeSite, Stream
 
 from byleave.control import trust
 from byleave.control.admission import Admitted, Claim, Refuses, decide
-from byleave.control.documents import Consent
+from byleave.control.documents import Consent, Scope
 from byleave.control.knowledge import Knowledge
 from byleave.control.lease import Permit
 from byleave.core.batches import open_sanitized, verify_sanitized
 from byleave.core.errors import Forged, Refused
 from byleave.producers import gate
 from byleave.producers.gate import Answer, Switches
+from byleave.sinks.discard import discard
 from byleave.sinks.keyring import Keyring
 from byleave.sinks.lake import LocalLake
+from byleave.sinks.ledger import verify
 
 YEAR_MS = 365 * 86_400_000
 
@@ -111,6 +113,37 @@ def test_a_destroyed_key_takes_the_text_from_lake_copies_and_topic_and_leaves_ev
         with pytest.raises(Refused) as refused:
             open_sanitized(sealed, keyring.data_key(principal, sealed.header.key_id))
         assert refused.value.reason == "key-destroyed"
+
+
+def test_what_an_order_says_to_forget_is_gone_from_the_lake_and_the_record_says_so(site: LakeSite, keyring: Keyring) -> None:
+    sink, reasons = site.sink(keyring)
+    streams = [Stream("sanitized.actions.l2.v1", endpoint, os.urandom(16)) for endpoint in ("ep-a", "ep-b")]
+    keys = [keyring.data_key("redactor", f"{site.subject(of.endpoint)}/{DAY}/2") for of in streams]
+    now_ms = site.now_ms
+    for offset, minutes in enumerate((30, 5)):
+        site.now_ms = now_ms - minutes * 60_000
+        for partition, of in enumerate(streams):
+            sink.offer(site.received(of, site.value(of, 3, keys[partition], seed=offset), offset, partition))
+    sink.decide()
+    sink.commit(now_ms)
+    late = site.value(streams[0], 1, keys[0], seed=9, expect=False)
+
+    halt_id = site.hear(site.knowledge(), Scope("subject", "person-a"), "capture", now_ms, now_ms - 10 * 60_000)
+    [order] = site.standing.discards
+    discard(site.lake, As(keyring, "sink"), order, site.standing, now_ms=now_ms, service_ms=now_ms, random_bytes=os.urandom)
+    site.lake.remove_orphans(0.0)
+    after, _ = site.sink(keyring)
+    after._refuse = sink._refuse
+    after.offer(site.received(streams[0], late, 2))
+    after.decide()
+
+    rows = site.rows(keyring, site.look("actions"))
+    assert [sum(row["subject"] == f"person-{name}" for row in rows) for name in "ab"] == [3, 6]
+    assert reasons == ["discarded"], "what was still on its way does not come in afterwards"
+    entries = [line.entry for line in verify(site.home / "ledger") if line.entry["what"] == "discard"]
+    assert [(entry["halt_id"], entry["rows"]) for entry in entries] == [(halt_id, 3)]
+    assert len(list((site.home / "lake").glob("*/l*/data/*.parquet"))) == 1, "the file that held them is gone"
+    assert [snapshot.version for snapshot in site.lake.history()] == [1, 2]
 
 
 def test_a_destroyed_key_stays_destroyed_after_a_restart(site: LakeSite, keyring: Keyring) -> None:

@@ -16,6 +16,7 @@ import pytest
 from lake_site import DAY, PURPOSE, As, LakeSite, Stream
 from typer.testing import CliRunner
 
+from byleave.control.documents import Scope
 from byleave.core.errors import ByleaveError, Forged, Misconfigured, Refused
 from byleave.core.keyring import LEASE_S_MAX
 from byleave.core.settings import load_installation
@@ -69,6 +70,30 @@ def test_keys_are_asked_for_again_when_the_lease_is_over_and_a_halt_ends_the_rea
     now_s[0] = 2 * LEASE_S_MAX
     with pytest.raises(Refused, match="halted"):
         next(batches)
+
+
+@pytest.mark.parametrize(("scope", "ends"), [(Scope("subject", "person-a"), True), (Scope("subject", "person-b"), False)])
+def test_a_signed_order_ends_a_reading_that_runs_at_its_next_lease_and_others_go_on(
+    site: LakeSite, keyring: Keyring, scope: Scope, ends: bool
+) -> None:
+    fill(site, keyring, commits=4)
+    now_s, rows = [0.0], 0
+    batches = read(site.lake, As(keyring, "ml"), site.look("actions"), lambda: now_s[0])
+    rows += next(batches).num_rows
+    site.hear(site.knowledge(), scope, "reads", site.now_ms)
+    now_s[0] = LEASE_S_MAX - 0.001
+    rows += next(batches).num_rows
+    now_s[0] = LEASE_S_MAX
+    if ends:
+        with pytest.raises(Refused) as refused:
+            next(batches)
+        assert refused.value.reason == "reads-halted"
+        with pytest.raises(StopIteration):
+            next(batches)
+    else:
+        assert rows + sum(batch.num_rows for batch in batches) == 16
+    looks = [line.entry["what"] for line in verify(site.home / "ledger") if line.entry["what"].startswith("read")]
+    assert looks == ["read", "read-refused" if ends else "read"]
 
 
 def test_a_level_is_read_up_to_and_no_further(site: LakeSite, keyring: Keyring) -> None:

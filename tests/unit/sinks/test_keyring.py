@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from lake_site import PLANTED, PURPOSE, LakeSite, Stream, files_with
 
+from byleave.control.documents import Scope
 from byleave.core.errors import ByleaveError, Forged, Misconfigured, Refused, Transient
 from byleave.core.keyring import KeyringClient, ReadRequest
 from byleave.core.levels import Level
@@ -176,6 +177,46 @@ def test_while_reads_are_halted_nothing_is_released(running: Running) -> None:
         running.client("ml").release(asked)
     assert refused.value.reason == "reads-halted"
     assert running.client("sink").data_key(KEY_ID), "capture and lake go on"
+
+
+def test_a_signed_order_stops_looks_at_whom_it_is_about_and_each_is_on_record(running: Running) -> None:
+    site, knowledge, asked = running.site, running.site.knowledge(), request(running)
+    with pytest.raises(Forged):
+        knowledge.learn("control.halt.v1", LakeSite(running.home / "other").order(Scope("global"), "reads")[1])
+    site.hear(knowledge, Scope("subject", "person-b"), "reads", site.now_ms)
+    assert running.client("ml").release(asked).files
+    site.hear(knowledge, Scope("endpoint", "ep-a"), "reads", site.now_ms)
+    record = site.value(Stream("review.l3.v1", "ep-a", b"s" * 16), 1, running.client("redactor").data_key(LEVEL_3), seed=1,
+                        level=Level.PEOPLE)  # fmt: skip
+    for look in (lambda: running.client("ml").release(asked),
+                 lambda: running.client("review").open_record("rita", "review", record, site.manifest)):  # fmt: skip
+        with pytest.raises(Refused) as refused:
+            look()
+        assert refused.value.reason == "reads-halted"
+    assert [(e["principal"], e["reason"]) for e in running.entries("read-refused")] == [
+        ("ml", "reads-halted"), ("review", "reads-halted"),
+    ]  # fmt: skip
+    assert (len(running.entries("read")), running.entries("open")) == (1, []), "only the look before the order"
+    assert running.client("sink").ask("data-key", {"key_id": KEY_ID})["key"], "capture and lake go on"
+    assert running.client("redactor").data_key("person-a/2026-11-25/2")
+
+
+def test_while_the_orders_are_not_known_nobody_reads_and_the_lake_goes_on(running: Running) -> None:
+    asked = request(running)
+    running.site.standing = replace(running.site.standing, known=False)
+    with pytest.raises(Refused) as refused:
+        running.client("ml").release(asked)
+    assert refused.value.reason == "control-unknown"
+    assert [entry["reason"] for entry in running.entries("read-refused")] == ["control-unknown"]
+    assert running.entries("read") == []
+    assert running.client("redactor").data_key("person-a/2026-11-25/2")
+    assert request(running).tickets
+
+
+def test_without_a_broker_the_keyring_knows_of_no_order_and_says_so(running: Running) -> None:
+    orders = Orders(replace(running.at, bootstrap="127.0.0.1:9"))
+    assert not orders.standing().known
+    orders.close()
 
 
 def test_one_record_of_level_three_goes_to_a_reviewer_and_to_nobody_else(running: Running) -> None:

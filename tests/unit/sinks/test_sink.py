@@ -11,7 +11,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from lake_site import DAY, FAR_MS, As, LakeSite, Stream
 
+from byleave.control import trust
 from byleave.control.admission import Admitted, Refuses, Waits
+from byleave.control.documents import Lifted, Scope, State, Window
 from byleave.control.knowledge import Knowledge
 from byleave.core.batches import SanitizedHeader
 from byleave.core.errors import Broken, Forged, Refused, Transient
@@ -171,6 +173,32 @@ def test_the_rule_of_admission_is_asked_with_what_the_header_says(site: LakeSite
     sink.offer(site.received(of, late, 1))
     sink.decide()
     assert reasons == ["future"]
+
+
+def test_while_processing_is_halted_everything_waits_and_enters_when_the_order_is_lifted(
+    site: LakeSite, keyring: Keyring
+) -> None:
+    knowledge, of, other = site.knowledge(), stream(ACTIONS), stream(ACTIONS, "ep-b")
+    keys = {one.endpoint: key(keyring, site, one, 2) for one in (of, other)}
+    sink, reasons = site.sink(keyring, fence(knowledge))
+    halt_id = site.hear(knowledge, Scope("endpoint", "ep-a"), "processing", site.now_ms)
+    for partition, one in enumerate((of, other)):
+        sink.offer(site.received(one, site.value(one, 2, keys[one.endpoint], seed=0), 0, partition))
+    sink.decide()
+    assert (sink.waits, reasons) == ("processing-halted", [])
+    sink.commit(site.now_ms)
+    assert site.lake.head().offsets == {f"byleave.{ACTIONS}/1": 1}
+    old = knowledge.state
+    assert old is not None
+    lifted = (Lifted(halt_id, Scope("endpoint", "ep-a"), "processing", site.now_ms, 2),)
+    window = (Window(1, old.expires_ms, old.run),)
+    state = State(site.site, 2, knowledge.state_digest, 1, old.issued_ms, old.expires_ms, old.run, lifted, window)
+    knowledge.learn("control.state.v1", trust.sign(state, [site.signer]))
+    knowledge.learn("control.beacon.v1", site.beacon(knowledge, site.now_ms + 9_000))
+    sink.decide()
+    sink.commit(site.now_ms)
+    assert reasons == []
+    assert sorted(site.found(keyring, "actions")) == sorted(site.expected["actions"])
 
 
 def test_of_two_sinks_on_one_lake_one_commits_and_the_other_must_begin_anew(site: LakeSite, keyring: Keyring) -> None:
