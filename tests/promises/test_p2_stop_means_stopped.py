@@ -18,7 +18,7 @@ import pytest
 from byleave.control import beacon as service
 from byleave.control import bootstrap, lease, resume, trust
 from byleave.control.admission import SKEW_MS, Admitted, Claim, Refuses, Waits, decide
-from byleave.control.documents import Halt, Request, Scope, State, digest, dump
+from byleave.control.documents import Beacon, Effective, Halt, Request, Scope, State, digest, dump
 from byleave.control.knowledge import Knowledge
 from byleave.control.rollcall import LEASE_OVER_MS
 from byleave.core.dsse import load_envelope
@@ -166,6 +166,7 @@ class World:
             self.memory = service.load(service.dump(self.memory))  # a restart at every beacon
             self.memory, said = service.vouch(self.memory, self.at_service, now_ms)
             signed = trust.sign(said, [read_signing_key(self.home / "beacon" / "beacon.key")])
+            self.at_service.learn("control.beacon.v1", signed)  # the officers resume on what it has said
             self._publish(now_ms, "control.beacon.v1", signed)
 
     def _boot_ms(self, now_ms: int) -> int:
@@ -275,6 +276,10 @@ def test_one_officer_stops_everything_and_no_one_officer_starts_it_again(home: P
     alone = [read_signing_key(home / "officers" / "council-1.key")]
     knowledge.learn("control.halt.v1", trust.sign(Halt(SITE, Scope("global"), "capture", "why", "drop", T0, 1, "00"), alone))
     assert knowledge.orders("ep-a", "capture", 1)
+    (halt_id,), state_now = knowledge.in_force(), knowledge.state
+    assert state_now
+    said = Beacon(SITE, state_now.epoch, knowledge.state_digest, T0 + 1, 1, 10_000, (Effective(halt_id, T0),))
+    knowledge.learn("control.beacon.v1", trust.sign(said, [read_signing_key(home / "beacon" / "beacon.key")]))
     state = resume.next_state(knowledge, knowledge.in_force(), T0)
     with pytest.raises(Forged):
         knowledge.learn("control.state.v1", trust.sign(state, alone))

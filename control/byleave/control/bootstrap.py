@@ -205,9 +205,11 @@ def _enrolment(home: Path, site: str, endpoint: str, subject: str, team: str, no
 
 def pin_root(home: Path, signed: bytes) -> None:
     """Keeps a verified next root beside those before it. The caller has verified it: `trust.load_next`."""
-    version = load(Root, load_envelope(signed).body).version
-    replace_file(home / "trust" / f"root.{version}.dsse", signed, mode=0o644)
-    replace_file(home / "trust" / "root.dsse", signed, mode=0o644)
+    newest = home / "trust" / "root.dsse"
+    for content in (newest.read_bytes(), signed) if newest.is_file() else (signed,):
+        version = load(Root, load_envelope(content).body).version
+        replace_file(newest.with_name(f"root.{version}.dsse"), content, mode=0o644)
+    replace_file(newest, signed, mode=0o644)
 
 
 def pinned_root(home: Path, site: str) -> Root:

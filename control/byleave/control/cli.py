@@ -2,57 +2,91 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import re
 import secrets
 import time
 from collections.abc import Iterable
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from byleave.control.documents import Scope
+from byleave.control import officers_cli
+from byleave.control.documents import Halt, Scope
+from byleave.control.officers_cli import Json, Lift, Officer, PassphraseFile, Propose, Sign, Submit, Yes
 from byleave.core.errors import Misconfigured, Refused
+from byleave.core.keys import public_hex
+from byleave.core.keys import recipient as redactor_key
+
+if TYPE_CHECKING:
+    from byleave.control.proposal import Basis, Proposal
 
 app = typer.Typer(no_args_is_help=True)
 run = typer.Typer(help="Run one role of the site in this process.", no_args_is_help=True)
 me = typer.Typer(help="What concerns you: your consent.", no_args_is_help=True)
 app.add_typer(run, name="run")
 app.add_typer(me, name="me")
+app.add_typer(officers_cli.root, name="root")
+app.add_typer(officers_cli.keys, name="keys")
+app.registered_commands.extend(officers_cli.app.registered_commands)
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 SCOPES = ("team", "endpoint", "subject", "site")
 VALID_FOR_MS = 600_000
-HALT_RECORD_MS = 2 * 86_400_000
-"""How long a lifted order's record stays: longer than any batch that it refuses can wait."""
+PROPOSAL_VALID_FOR_MS = 7 * 86_400_000
+"""So long an order that several must sign may be on its way between them."""
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 
 
 @app.command()
 def halt(
-    reason: Annotated[str, typer.Option(help="Why; everybody reads it.")],
+    reason: Annotated[str, typer.Option(help="Why; everybody reads it.")] = "",
     scope: Annotated[str, typer.Option(help="global, team:NAME, endpoint:NAME, subject:NAME or site:NAME")] = "global",
     what: Annotated[str, typer.Option(help="capture, processing or reads")] = "capture",
     buffer: Annotated[str, typer.Option(help="What becomes of what endpoints hold: drop or seal.")] = "drop",
-    officer: Annotated[str, typer.Option(help="Whose key signs: a file in officers/.")] = "security-1",
+    discard_since: Annotated[
+        str, typer.Option(help="Erase what was collected since: 45m, 2h, 3d or an ISO time. Over an hour: with --propose.")
+    ] = "",
+    officer: Officer = "security-1",
+    passphrase_file: PassphraseFile = None,
     wait: Annotated[
         bool, typer.Option("--wait", help="Count the acks; exit 1 if anybody is UNKNOWN when all leases are over.")
     ] = False,
+    propose: Propose = None,
+    sign: Sign = None,
+    submit: Submit = None,
+    yes: Yes = False,
     as_json: Json = False,
 ) -> None:
-    """Stop capture now, for everybody or a part. Any one officer may.
+    """Stop capture now, for everybody or a part. Any one officer may; to erase more than the last hour takes k of n.
 
     Example: byleave halt --reason "looking into a complaint" --scope team:billing --wait
     """
-    from byleave.control import desk, ordering
+    from byleave.control import deciding, ordering, proposal
     from byleave.core.clock import wall_ms
     from byleave.core.settings import load_installation
 
-    at = load_installation()
-    key = desk.officer(at.home, officer)
-    order = ordering.order(at.site, _scope(scope), what, reason, buffer, wall_ms(), VALID_FOR_MS, secrets.token_hex(16))
-    started_s = time.monotonic()
-    sent = ordering.send(at, order, key)
+    at, now_ms = load_installation(), wall_ms()
+    key = officers_cli.open_key(at, officer, passphrase_file)
+    jointly = propose or sign or submit
+
+    def order() -> Halt:
+        since_ms = _since(discard_since, now_ms) if discard_since else 0
+        valid_ms = PROPOSAL_VALID_FOR_MS if jointly else VALID_FOR_MS
+        return ordering.order(at.site, _scope(scope), what, reason, buffer, now_ms, valid_ms, secrets.token_hex(16), since_ms)
+
+    if jointly:
+        officers_cli.handle(
+            at, (propose, sign, submit), lambda: (proposal.propose([order()]), deciding.read_basis(at)[0]), key,
+            yes=yes, as_json=as_json,
+        )  # fmt: skip
+        return
+    made = order()
+    if made.discard_since_ms and proposal.reaches_far(now_ms, made.discard_since_ms):
+        raise Refused("to erase more than the last hour takes k of n: add --propose FILE", reason="below-threshold")
+    opened, started_s = key(), time.monotonic()
+    sent = ordering.send(at, made, opened)
     report = {**sent, "scope": scope, "what": what, "published_ms": round((time.monotonic() - started_s) * 1000)}
     if not as_json:
         typer.echo(f"Order {sent['halt_id'][:12]} is out ({report['published_ms']} ms). Broker brake: {sent['brake']}.")
@@ -67,24 +101,54 @@ def halt(
 
 @app.command()
 def resume(
-    lift: Annotated[
-        list[str] | None, typer.Option(help="Id of an order to lift, or its beginning; repeatable. Default: all.")
+    lift: Lift = None,
+    manifest: Annotated[Path | None, typer.Option(help="A new manifest in JSON or TOML, signed in the same proposal.")] = None,
+    scope: Annotated[
+        list[str] | None, typer.Option(help="Who may capture from then on, all of it; repeatable. Default: as it is.")
     ] = None,
+    recipient: Annotated[str, typer.Option(help="KEY_ID=HEX of the redactor's key that events are sealed to.")] = "",
+    propose: Propose = None,
+    sign: Sign = None,
+    submit: Submit = None,
+    officer: Officer = "",
+    passphrase_file: PassphraseFile = None,
+    yes: Yes = False,
     as_json: Json = False,
 ) -> None:
-    """Sign the next state and lift orders, with the officers' keys in this installation: k of n, from two groups.
+    """The next state: lift orders (default: all), widen or narrow who may capture, change the manifest. k of n, two groups.
 
-    Example: byleave resume --lift 3f9c1d
+    With --propose, --sign and --submit from hand to hand; alone with the development keys in this installation.
+
+    Example: byleave resume --propose next.json --lift 3f9c1d --manifest new.json
     """
-    from byleave.control import ordering
+    from byleave.control import deciding
+    from byleave.control.proposal import described_manifest
+    from byleave.core.clock import wall_ms
     from byleave.core.settings import load_installation
 
-    report = ordering.resume(load_installation(), lift, HALT_RECORD_MS)
-    _say(
-        report,
-        f"Epoch {report['epoch']} is out; {len(report['lifted'])} orders lifted, {report['standing']} still stand.",
-        as_json,
-    )
+    at = load_installation()
+
+    def make() -> tuple[Proposal, Basis]:
+        basis, _ = deciding.read_basis(at)
+        new = described_manifest(deciding.told(manifest), at.site, wall_ms()) if manifest else None
+        key_id, _, key = recipient.partition("=")
+        return deciding.next_documents(
+            basis,
+            lift,
+            new,
+            [_scope(text) for text in scope or []],
+            (key_id, public_hex(redactor_key(key))) if recipient else None,
+        ), basis
+
+    if propose or sign or submit:
+        key = officers_cli.open_key(at, officer, passphrase_file)
+        officers_cli.handle(at, (propose, sign, submit), make, key, yes=yes, as_json=as_json)
+        return
+    if manifest or scope or recipient:
+        raise Misconfigured("to change who may capture, or the manifest, say --propose FILE: others must read it first")
+    report = deciding.resume_here(at, lift)
+    text = f"Epoch {report['epoch']} is out; {len(report['lifted'])} orders lifted, {report['standing']} still stand."
+    _say(report, text, as_json)
 
 
 @app.command()
@@ -140,6 +204,7 @@ def consent(
     Example: byleave me consent --endpoint ep-a
     """
     from byleave.control import consenting
+    from byleave.control.wording import plain_words
     from byleave.core.settings import load_installation
 
     at = load_installation()
@@ -150,7 +215,7 @@ def consent(
         return
     offer = consenting.read_offer(at, name)
     if not as_json:
-        typer.echo("\n".join(consenting.plain_words(offer.manifest)))
+        typer.echo("\n".join(plain_words(offer.manifest)))
     if not yes and not typer.confirm("Do you agree to this?", default=False, err=True):
         raise Refused("not agreed: nothing was signed, nothing is captured", reason="no-consent")
     _say(
@@ -207,6 +272,23 @@ def _scope(text: str) -> Scope:
     return Scope(kind, name)
 
 
+def _since(text: str, now_ms: int) -> int:
+    """A time in ms: so long ago, as 45m, or an ISO time, UTC unless it says otherwise."""
+    ago = re.fullmatch(r"(\d{1,4})([mhd])", text)
+    if ago is not None:
+        return now_ms - int(ago[1]) * {"m": 60_000, "h": 3_600_000, "d": 86_400_000}[ago[2]]
+    try:
+        told = dt.datetime.fromisoformat(text)
+        since_ms = int((told if told.tzinfo else told.replace(tzinfo=dt.UTC)).timestamp() * 1000)
+    except (ValueError, OverflowError):
+        since_ms = 0
+    if not 0 < since_ms < now_ms:
+        raise Misconfigured(
+            f"--discard-since {text[:40]!r}: it must be a time that has passed, as 45m, 2h, 3d or 2026-11-24T09:30"
+        )
+    return since_ms
+
+
 def _endpoint(text: str) -> tuple[str, str, str]:
     found = re.fullmatch(r"([^=@]+)=([^=@]+)@([^=@]+)", text)
     if found is None or not all(_NAME.fullmatch(part) for part in found.groups()):
@@ -227,6 +309,9 @@ def _board_lines(report: dict[str, Any]) -> Iterable[str]:
                 "" if row["stopped_after_ms"] is None else f"  after {row['stopped_after_ms']} ms, buffer {row['disposition']}"
             )
             yield f"  {row['endpoint']:<24} {row['standing'].replace('_', ' ')}{after}"
+    never = sum(row["worked_days_ago"] is None for row in report["keys"])
+    if never:
+        yield f"{never} of {len(report['keys'])} keys were never tried; see byleave keys list."
     if not report["orders"]:
         yield "No order to stop is in force."
         for row in report["endpoints"]:

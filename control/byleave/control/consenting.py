@@ -5,7 +5,6 @@ The local file comes first when something is taken back and last when it is give
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,13 +18,6 @@ from byleave.core.errors import ByleaveError, Misconfigured, Refused, Transient
 from byleave.core.keys import read_signing_key, replace_file
 from byleave.core.settings import Installation
 from byleave.core.topics import ENDPOINT
-
-KINDS = {
-    "pointer": "where the pointer moves, what it clicks, drags and scrolls",
-    "key": "which keys are pressed",
-    "window": "which application is in front",
-    "title": "the titles of windows",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,18 +51,6 @@ def read_offer(at: Installation, endpoint: str) -> Offer:
     if run is None:
         raise Refused(f"no state in force lets {endpoint} capture: there is nothing to agree to", reason="no-run")
     return Offer(knowledge.manifests[run.manifest], run.manifest)
-
-
-def plain_words(manifest: Manifest) -> Iterator[str]:
-    """The manifest for the person who is asked: all of it, nothing else."""
-    yield manifest.title
-    yield "  What:     " + "; ".join(KINDS.get(kind, kind) for kind in manifest.kinds)
-    yield "  Where:    only in " + ", ".join((*manifest.applications, *manifest.sites)) + "; nowhere else"
-    yield "  Why:      " + ", ".join(manifest.purposes)
-    yield "  Who:      " + "; ".join(f"{r.principal} reads level {r.level} for {r.purpose}" for r in manifest.readers)
-    yield f"  How long: {manifest.retention_days} days"
-    yield f"  Assessed: {manifest.dpia}. {manifest.less_intrusive}"
-    yield "  You can pause at any time, and take this back at any time, without giving a reason."
 
 
 def agree(at: Installation, endpoint: str, offer: Offer) -> dict[str, Any]:

@@ -11,10 +11,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from byleave.control import trust
 from byleave.control.bootstrap import pin_root, pinned_root
-from byleave.control.documents import Root
+from byleave.control.documents import Halt, Manifest, Root, digest
 from byleave.control.knowledge import Knowledge
+from byleave.control.officers import is_sealed
 from byleave.control.watch import ControlWatch
-from byleave.core.errors import Misconfigured, Refused, Transient
+from byleave.core.dsse import load_envelope
+from byleave.core.errors import Refused, Transient
 from byleave.core.kafka import KafkaPublisher, KafkaTail
 from byleave.core.keys import public_hex, read_signing_key
 from byleave.core.settings import Installation
@@ -37,24 +39,33 @@ def readable(role: str) -> tuple[str, ...]:
 
 def open_watch(
     installation: Installation, principal: str, role: str = "", topics: Collection[str] = (),
-    *, tries: int = COMMAND_TRIES_MAX, pause: Pause = time.sleep,
+    *, tries: int = COMMAND_TRIES_MAX, pause: Pause = time.sleep, root: Root | None = None,
 ) -> ControlWatch:  # fmt: skip
-    """A watch on what the principal may read, or on `topics` only. Raises Transient after so many tries; Refused."""
+    """A watch on what the principal may read, or on `topics` only. Raises Transient after so many tries; Refused.
+
+    Under `root` alone if one is given; else under the pinned one, and whatever follows it.
+    """
     role = role or principal
-    knowledge = Knowledge(pinned_root(installation.home, installation.site), installation.site)
+    knowledge = Knowledge(root or pinned_root(installation.home, installation.site), installation.site)
     names = [installation.topic(name) for name in (topics or readable(role))]
     own = principal if role == ENDPOINT else next(p.group for p in load_catalogue().principals if p.name == role)
     tail = persistent(lambda: KafkaTail(installation.kafka(principal), f"{installation.site}{own}", names), tries, pause)
-    return ControlWatch(tail, knowledge, installation.site, pin=lambda signed: pin_root(installation.home, signed))
+    pin = None if root else lambda signed: pin_root(installation.home, signed)
+    return ControlWatch(tail, knowledge, installation.site, pin=pin)
 
 
-def read_all(watch: ControlWatch) -> ControlWatch:
-    """Reads until everything that stood on the topics has been learned. Raises Transient after READ_S_MAX."""
+def read_all(watch: ControlWatch, signed: dict[str, bytes] | None = None) -> ControlWatch:
+    """Reads until everything that stood on the topics has been learned. Raises Transient after READ_S_MAX.
+
+    `signed` takes manifests and orders as they stand there, by digest.
+    """
     until_s = time.monotonic() + READ_S_MAX
     while not watch.caught_up:
         if time.monotonic() > until_s:
             raise Transient(f"the control topics could not be read to their end in {READ_S_MAX:.0f} s: is the broker up?")
-        watch.pump(0.1)
+        for record, document in watch.read(0.1):
+            if signed is not None and record.value is not None and isinstance(document, Halt | Manifest):
+                signed[digest(load_envelope(record.value).body)] = record.value
     return watch
 
 
@@ -79,27 +90,22 @@ def publish(installation: Installation, principal: str, records: Iterable[tuple[
 
 
 def officers(root: Root, role: str, folder: Path) -> list[Ed25519PrivateKey]:
-    """The keys in `folder` that `role` names, at most as many as the role needs, of as many groups as it needs.
+    """The development keys in `folder` that `role` names, at most as many as it needs, of as many groups as it needs.
 
     Raises Refused (`below-threshold`) if they are too few: the others must sign where their keys are.
     """
     wanted = trust.role_of(root, role)
     groups = dict(zip(wanted.keys, wanted.groups, strict=True))
-    usable = {public_hex(key): key for key in (read_signing_key(path) for path in sorted(folder.glob("*.key")))}
+    paths = [path for path in sorted(folder.glob("*.key")) if not is_sealed(path)]
+    usable = {public_hex(key): key for key in map(read_signing_key, paths)}
     mine = [name for name in usable if name in groups]
     first = {groups[name]: name for name in reversed(mine)}.values()  # one of each group, then whoever else is needed
     chosen = [usable[name] for name in (*sorted(first), *(n for n in mine if n not in first))][: wanted.threshold]
     if len(chosen) < wanted.threshold or len({groups[public_hex(key)] for key in chosen}) < wanted.groups_min:
         needed = f"{wanted.threshold} keys of {wanted.groups_min} groups"
-        raise Refused(f"role {role} needs {needed}; {len(chosen)} usable in {folder}", reason="below-threshold")
+        said = f"role {role} needs {needed}; {len(chosen)} without a passphrase in {folder}: use --propose, --sign and --submit"
+        raise Refused(said, reason="below-threshold")
     return chosen
-
-
-def officer(home: Path, name: str) -> Ed25519PrivateKey:
-    """The key of one officer in this installation. Raises Misconfigured."""
-    if not name.replace("-", "").isalnum():
-        raise Misconfigured(f"{name!r} is no officer's name: letters, digits and '-'")
-    return read_signing_key(home / "officers" / f"{name}.key")
 
 
 def persistent(make: Callable[[], Made], tries: int = TRIES_MAX, pause: Pause = time.sleep) -> Made:

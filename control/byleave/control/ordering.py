@@ -1,4 +1,4 @@
-"""Edge: what an officer does: send an order, watch who obeys it, resume. The rules are `rollcall`, `resume` and `knowledge`."""
+"""Edge: what one officer does: send an order, and watch who obeys it. The rules are `rollcall` and `knowledge`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from byleave.control import brake, desk, rollcall, trust
-from byleave.control import resume as resuming
 from byleave.control.bootstrap import documents_to_publish, pinned_root
 from byleave.control.documents import Ack, Beacon, Halt, Scope, State, digest
 from byleave.control.knowledge import WHATS, Knowledge
@@ -18,7 +17,6 @@ from byleave.control.watch import ControlWatch
 from byleave.core.clock import boot_ms, wall_ms
 from byleave.core.dsse import load_envelope
 from byleave.core.errors import ByleaveError, Forged, Misconfigured, Refused, Transient
-from byleave.core.keys import replace_file
 from byleave.core.settings import Installation
 
 PRINCIPAL = "security"
@@ -29,13 +27,15 @@ WRITERS = {"control.state.v1": "security", "control.halt.v1": "security"}
 """Who writes a topic; all others are written by `enrol`."""
 
 
-def order(site: str, scope: Scope, what: str, reason: str, buffer: str, now_ms: int, valid_for_ms: int, nonce: str) -> Halt:
-    """An order to stop. Raises Misconfigured for words that no endpoint knows."""
+def order(
+    site: str, scope: Scope, what: str, reason: str, buffer: str, now_ms: int, valid_for_ms: int, nonce: str, since_ms: int = 0
+) -> Halt:
+    """An order to stop, and to erase what was admitted since then. Raises Misconfigured for words that no endpoint knows."""
     if what not in WHATS or buffer not in ("drop", "seal"):
         raise Misconfigured(f"--what is one of {', '.join(WHATS)}; --buffer is drop or seal")
     if not reason.strip() or len(reason) > 500:
         raise Misconfigured("--reason must say why, in at most 500 characters")
-    return Halt(site, scope, what, reason, buffer, now_ms, valid_for_ms, nonce)
+    return Halt(site, scope, what, reason, buffer, now_ms, valid_for_ms, nonce, since_ms)
 
 
 def send(at: Installation, halt: Halt, key: Ed25519PrivateKey) -> dict[str, str]:
@@ -88,29 +88,6 @@ def boards(at: Installation, halt_id: str, *, endless: bool) -> Iterator[dict[st
         follower.close()
 
 
-def resume(at: Installation, lift: list[str] | None, record_ms: int) -> dict[str, Any]:
-    """Signs and publishes the next state. `lift`: ids or beginnings, None for all. Raises Refused, Transient.
-
-    Waits a moment for the effective time of a fresh order: a state must say from when it counted.
-    """
-    root, folder = pinned_root(at.home, at.site), at.home / "officers"
-    watch = desk.read_all(desk.open_watch(at, PRINCIPAL))
-    try:
-        knowledge, until_s = watch.knowledge, time.monotonic() + ACCEPTED_S_MAX
-        while any(knowledge.effective_ms(name) is None for name in knowledge.in_force()) and time.monotonic() < until_s:
-            watch.pump(0.1)
-        chosen = set(knowledge.in_force()) if lift is None else {_named(knowledge, start) for start in lift}
-        state = resuming.next_state(knowledge, chosen, wall_ms())
-    finally:
-        watch.close()
-    signed = trust.sign(state, desk.officers(root, "resume", folder))
-    past = [row.halt_id for row in state.lifted if row.epoch < state.epoch and row.effective_ms < wall_ms() - record_ms]
-    records: list[tuple[str, bytes, bytes | None]] = [("control.halt.v1", halt_id.encode(), None) for halt_id in past]
-    desk.publish(at, PRINCIPAL, [*records, ("control.state.v1", at.site.encode(), signed)])
-    replace_file(at.home / "trust" / "state.dsse", signed, mode=0o644)
-    return {"epoch": state.epoch, "lifted": sorted(chosen), "standing": len(set(knowledge.in_force()) - chosen)}
-
-
 def publish_missing(at: Installation) -> list[str]:
     """Publishes the documents in this installation's files that the site does not know yet; gives their topics.
 
@@ -124,8 +101,10 @@ def publish_missing(at: Installation) -> list[str]:
         try:
             watch.knowledge.learn(topic, value)
         except (Refused, Forged) as error:
-            if error.reason == "rolled-back":
-                continue
+            if error.reason == "rolled-back" or (
+                watch.knowledge.state and topic in ("control.state.v1", "control.manifest.v1")
+            ):
+                continue  # replaced by now, or of a root that is no more: what is in force was signed since
             raise
         if _known(watch.knowledge) != before:
             desk.publish(at, WRITERS.get(topic, "enrol"), [(topic, key, value)])
@@ -162,7 +141,7 @@ class Follower:
     def report(self, start: str) -> dict[str, Any]:
         knowledge = self.watch.knowledge
         ids = (
-            [_named(knowledge, start, lifted=True)]
+            [named(knowledge, start, lifted=True)]
             if start
             else [name for name in knowledge.in_force() if name in knowledge.halts]
         )
@@ -174,13 +153,16 @@ class Follower:
             word = rollcall.agreed(knowledge.consents.get(enrolment.subject), run.manifest if run else "")
             people.append({"endpoint": name, "consent": word})
         age_ms = boot_ms() - self._heard_boot_ms if knowledge.beacon else None
-        return {"epoch": epoch, "conflict": knowledge.conflict, "beacon_age_ms": age_ms, "orders": orders, "endpoints": people}
+        keys = rollcall.keys(knowledge.root, knowledge, {}, wall_ms())
+        found = {"epoch": epoch, "conflict": knowledge.conflict, "beacon_age_ms": age_ms, "orders": orders, "endpoints": people}
+        return {**found, "keys": [{name: row[name] for name in ("key", "group", "roles", "worked_days_ago")} for row in keys]}
 
     def close(self) -> None:
         self.watch.close()
 
 
-def _named(knowledge: Knowledge, start: str, *, lifted: bool = False) -> str:
+def named(knowledge: Knowledge, start: str, *, lifted: bool = False) -> str:
+    """The order whose id begins so. Raises Refused (`unknown-order`) unless it is exactly one."""
     found = [name for name in (knowledge.halts if lifted else knowledge.in_force()) if name.startswith(start)]
     if len(found) != 1:
         raise Refused(f"{len(found)} orders begin with {start[:64]!r}; see `byleave board`", reason="unknown-order")

@@ -7,10 +7,10 @@ Promises  the new epoch is one more, names the digest of the state before it, an
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
-from byleave.control.documents import BODY_BYTES_MAX, Lifted, State, Window, dump
+from byleave.control.documents import BODY_BYTES_MAX, Lifted, Manifest, Root, Run, Scope, State, Window, dump
 from byleave.control.knowledge import STATE_MS_MAX, Knowledge
 from byleave.core.errors import Refused
 
@@ -20,27 +20,62 @@ LIFTED_MS_MAX = 30 * 86_400_000
 """An order lifted longer ago is not named any more: its record has left the topic, and nothing captured then can still come."""
 
 
-def next_state(knowledge: Knowledge, lift: Collection[str], now_ms: int) -> State:
+def next_run(
+    state: State | None, manifest: str | None, scopes: Sequence[Scope], recipient: tuple[str, str] | None
+) -> tuple[Run, ...]:
+    """Who may capture from then on: what is given changes, the rest stays as it is in `state`.
+
+    `manifest` is a digest, `scopes` the whole list (narrower ones first, for the first that covers an endpoint counts),
+    `recipient` the redactor's key as (id, X25519 public key in hex). Raises Refused: `no-manifest`, `no-recipient`.
+    """
+    run = state.run if state else ()
+    wanted, manifests = list(scopes) or [one.scope for one in run] or [Scope("global")], {one.manifest for one in run}
+    if manifest is None and scopes and len(manifests) != 1:
+        raise Refused("say under which manifest: there is not exactly one in force", reason="no-manifest")
+    if run and not scopes and manifest is None:
+        return tuple(replace(one, key_id=recipient[0], recipient=recipient[1]) if recipient else one for one in run)
+    if recipient is None and not run:
+        raise Refused("say to which key of the redactor events are sealed: there is no state yet", reason="no-recipient")
+    chosen = manifest or next(iter(manifests), None)
+    if chosen is None:
+        raise Refused("say under which manifest: there is no state yet", reason="no-manifest")
+    key_id, key = recipient or (run[0].key_id, run[0].recipient)
+    return tuple(Run(scope, chosen, key_id, key) for scope in sorted(wanted, key=lambda scope: scope.kind == "global"))
+
+
+def next_state(
+    knowledge: Knowledge,
+    lift: Collection[str],
+    now_ms: int,
+    *,
+    root: Root | None = None,
+    run: tuple[Run, ...] | None = None,
+    manifests: Mapping[str, Manifest] | None = None,
+) -> State:
     """The state that follows the one in force, with the orders of `lift` lifted; everything else stays.
 
-    Raises Refused: `no-state`, `conflict`, `unknown-order`, `manifest-over`, `too-many-orders`.
+    `root` if it is to stand under a next one; `run` for another leave; `manifests`, by digest, that it brings. Without a state
+    in force it is the first, and needs `run`. Raises Refused: `no-state`, `conflict`, `unknown-order`,
+    `no-effective-time`, `manifest-over`, `too-many-orders`.
     """
     state = knowledge.state
-    if state is None or knowledge.conflict:
-        raise Refused("there is no one state to go on from", reason="no-state" if state is None else "conflict")
-    fresh = tuple(_lifted(knowledge, halt_id, state.epoch + 1) for halt_id in sorted(lift))
-    kept = tuple(row for row in state.lifted if row.effective_ms > now_ms - LIFTED_MS_MAX)
-    earlier = (*state.earlier, Window(state.epoch, state.expires_ms, state.run, knowledge.begun_ms(state.epoch)))[-EARLIER_MAX:]
+    if knowledge.conflict or (state is None and run is None):
+        raise Refused("there is no one state to go on from", reason="conflict" if knowledge.conflict else "no-state")
+    epoch = state.epoch + 1 if state else 1
+    fresh = tuple(_lifted(knowledge, halt_id, epoch) for halt_id in sorted(lift))
+    kept = tuple(row for row in (state.lifted if state else ()) if row.effective_ms > now_ms - LIFTED_MS_MAX)
+    last = (Window(state.epoch, state.expires_ms, state.run, knowledge.begun_ms(state.epoch)),) if state else ()
+    root, run = root or knowledge.root, run if run is not None else state.run if state else ()
     made = State(
-        site=state.site,
-        epoch=state.epoch + 1,
+        site=knowledge.site,
+        epoch=epoch,
         prev=knowledge.state_digest,
-        root_version=knowledge.root.version,
+        root_version=root.version,
         issued_ms=now_ms,
-        expires_ms=_expires_ms(knowledge, state, now_ms),
-        run=state.run,
+        expires_ms=_expires_ms({**knowledge.manifests, **(manifests or {})}, run, root, now_ms),
+        run=run,
         lifted=(*kept, *fresh),
-        earlier=earlier,
+        earlier=(*(state.earlier if state else ()), *last)[-EARLIER_MAX:],
     )
     while made.earlier and len(dump(made)) > BODY_BYTES_MAX:
         made = replace(made, earlier=made.earlier[1:])
@@ -54,14 +89,15 @@ def _lifted(knowledge: Knowledge, halt_id: str, epoch: int) -> Lifted:
     if halt is None or halt_id not in knowledge.in_force():
         raise Refused(f"no order {halt_id[:12]} is in force", reason="unknown-order")
     effective_ms = knowledge.effective_ms(halt_id)
-    if effective_ms is None:  # never accepted by the beacon service: endpoints obeyed it all the same
-        effective_ms = max(halt.issued_ms, knowledge.beacon.service_ms + 1 if knowledge.beacon else 0)
+    if effective_ms is None:  # any time that we named could lie before a beacon that was signed meanwhile without it
+        said = f"no beacon has said yet from when the order {halt_id[:12]} counts: wait for one, then lift it"
+        raise Refused(said, reason="no-effective-time")
     return Lifted(halt_id, halt.scope, halt.what, effective_ms, epoch)
 
 
-def _expires_ms(knowledge: Knowledge, state: State, now_ms: int) -> int:
-    ends = [knowledge.manifests[run.manifest].expires_ms for run in state.run if run.manifest in knowledge.manifests]
-    expires_ms = min([now_ms + STATE_MS_MAX, knowledge.root.expires_ms, *ends])
-    if len(ends) < len(state.run) or expires_ms <= now_ms:
+def _expires_ms(manifests: Mapping[str, Manifest], run: Sequence[Run], root: Root, now_ms: int) -> int:
+    ends = [manifests[one.manifest].expires_ms for one in run if one.manifest in manifests]
+    expires_ms = min([now_ms + STATE_MS_MAX, root.expires_ms, *ends])
+    if len(ends) < len(run) or expires_ms <= now_ms:
         raise Refused("a manifest of the state is not known or has run out: sign a new one first", reason="manifest-over")
     return expires_ms

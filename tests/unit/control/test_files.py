@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from byleave.control import bootstrap, consenting, desk, trust
+from byleave.control import bootstrap, consenting, desk, officers, trust, wording
 from byleave.control.knowledge import Knowledge
 from byleave.core.errors import Forged, Misconfigured, Refused
 from byleave.core.keys import public_hex, read_hpke_key
@@ -70,12 +70,12 @@ def test_officers_who_can_are_found_and_too_few_are_refused(site: Any, tmp_path:
 @pytest.mark.parametrize("name", ["../beacon/beacon", "", "/etc/passwd", "security-9"])
 def test_an_officer_is_a_name_and_no_path(site: Any, name: str) -> None:
     with pytest.raises(Misconfigured):
-        desk.officer(site.home, name)
+        officers.read_officer(officers.officer_path(site.home, name), lambda: "")
 
 
 def test_the_person_reads_all_of_the_manifest_before_signing(site: Any) -> None:
     manifest = next(iter(site.knowledge().manifests.values()))
-    words = "\n".join(consenting.plain_words(manifest))
+    words = "\n".join(wording.plain_words(manifest))
     for said in (
         *manifest.applications,
         *manifest.purposes,
@@ -86,8 +86,8 @@ def test_the_person_reads_all_of_the_manifest_before_signing(site: Any) -> None:
         assert said in words
     for reader in manifest.readers:
         assert f"{reader.principal} reads level {reader.level} for {reader.purpose}" in words
-    assert [consenting.KINDS[kind] in words for kind in manifest.kinds] == [True] * 3
-    assert consenting.KINDS["title"] not in words
+    assert [wording.KINDS[kind] in words for kind in manifest.kinds] == [True] * 3
+    assert wording.KINDS["title"] not in words
 
 
 def test_which_endpoint_is_meant_is_asked_when_there_are_several(site: Any, tmp_path: Path) -> None:

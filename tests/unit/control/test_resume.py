@@ -38,16 +38,23 @@ def test_an_order_that_is_not_named_still_stands(site: Any) -> None:
     assert knowledge.orders("ep-a", "capture", 2) == [Order(two, NOW_MS + 6)]
 
 
-def test_an_order_that_was_never_accepted_is_lifted_from_after_the_newest_beacon(site: Any) -> None:
+def test_an_order_is_not_lifted_before_a_beacon_said_from_when_it_counts(site: Any) -> None:
+    """Any time named here could lie before a beacon that was signed meanwhile, under which a batch was admitted."""
     knowledge = site.knowledge()
     one = order(site, knowledge, "01")
     knowledge.learn(BEACON, site.beacon(knowledge, NOW_MS + 7_000))
-    assert take(site, knowledge, [one]).lifted[0].effective_ms == NOW_MS + 7_001
+    with pytest.raises(Refused) as caught:
+        next_state(knowledge, [one], NOW_MS + 8_000)
+    assert caught.value.reason == "no-effective-time"
+    assert knowledge.in_force() == (one,)
+    knowledge.learn(BEACON, site.beacon(knowledge, NOW_MS + 9_000, **{one: NOW_MS + 8_500}))
+    assert take(site, knowledge, [one]).lifted[0].effective_ms == NOW_MS + 8_500
 
 
 def test_what_is_not_in_force_cannot_be_lifted(site: Any) -> None:
     knowledge = site.knowledge()
     one = order(site, knowledge, "01")
+    knowledge.learn(BEACON, site.beacon(knowledge, NOW_MS + 9, **{one: NOW_MS + 5}))
     take(site, knowledge, [one])
     for unknown in ("ff" * 32, one):
         with pytest.raises(Refused) as caught:
@@ -84,6 +91,7 @@ def test_thirty_halts_in_a_row_fit_and_a_fence_that_starts_then_refuses_what_eac
 def test_more_lifted_orders_than_fit_are_refused_not_forgotten(site: Any) -> None:
     knowledge = site.knowledge()
     many = [order(site, knowledge, str(number)) for number in range(100)]
+    knowledge.learn(BEACON, site.beacon(knowledge, NOW_MS + 9, **{one: NOW_MS + 5 for one in many}))
     with pytest.raises(Refused) as caught:
         next_state(knowledge, many, NOW_MS)
     assert caught.value.reason == "too-many-orders"

@@ -1,0 +1,114 @@
+"""What a control document says, in plain words: what a person or an officer reads before signing (P1, P2). Pure.
+
+Promises  nothing that matters is left out: what is signed for stands in these lines, and what it changes against what is in
+          force is marked + and -. Words that others wrote are shown without control characters, so that no title can repaint
+          a terminal.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+from byleave.control.documents import Halt, Manifest, Role, Root, Run, Scope, State
+from byleave.control.knowledge import Knowledge
+
+KINDS = {
+    "pointer": "where the pointer moves, what it clicks, drags and scrolls",
+    "key": "which keys are pressed",
+    "window": "which application is in front",
+    "title": "the titles of windows",
+}
+
+
+def plain_words(manifest: Manifest) -> Iterator[str]:
+    """The manifest for the person who is asked: all of it, nothing else."""
+    yield shown(manifest.title)
+    yield "  What:     " + "; ".join(KINDS.get(kind, shown(kind)) for kind in manifest.kinds)
+    yield "  Where:    only in " + shown(", ".join((*manifest.applications, *manifest.sites))) + "; nowhere else"
+    yield "  Why:      " + shown(", ".join(manifest.purposes))
+    yield "  Who:      " + shown("; ".join(f"{r.principal} reads level {r.level} for {r.purpose}" for r in manifest.readers))
+    yield f"  How long: {manifest.retention_days} days"
+    yield f"  Assessed: {shown(manifest.dpia)}. {shown(manifest.less_intrusive)}"
+    yield "  You can pause at any time, and take this back at any time, without giving a reason."
+
+
+def state_words(state: State, knowledge: Knowledge, manifests: Mapping[str, Manifest]) -> Iterator[str]:
+    """Who may capture from then on, and which orders end, against the state in force; `manifests` by digest."""
+    before = knowledge.state
+
+    def leave(run: Run) -> str:
+        title = manifests[run.manifest].title if run.manifest in manifests else "a manifest that nobody here has read"
+        return (
+            f"{_scope(run.scope)} may be captured under {shown(title)!r} ({run.manifest[:12]}), sealed to {shown(run.key_id)}"
+        )
+
+    yield f"Next state, epoch {state.epoch} under root {state.root_version}, until {_day(state.expires_ms)}:"
+    yield from _changes(before.run if before else (), state.run, leave)
+    fresh = [row for row in state.lifted if row.epoch == state.epoch]
+    for row in fresh:
+        reason = knowledge.halts[row.halt_id].reason if row.halt_id in knowledge.halts else "not read here"
+        yield f"  ends the order {row.halt_id[:12]} to stop {row.what} ({_scope(row.scope)}): {shown(reason)!r}"
+    stays = set(knowledge.in_force()) - {row.halt_id for row in fresh}
+    yield f"  {len(stays)} orders to stop stay in force"
+
+
+def manifest_words(manifest: Manifest, before: Iterable[Manifest]) -> Iterator[str]:
+    """The whole manifest, and line by line what is new against those in force."""
+    known = {line for other in before for line in plain_words(other)}
+    yield f"Manifest, until {_day(manifest.expires_ms)}; + is new against what is in force:"
+    yield from (("  " if line in known else "+ ") + line for line in plain_words(manifest))
+
+
+def root_words(root: Root, before: Root | None) -> Iterator[str]:
+    """Which keys come and go, role by role."""
+    yield f"Root {root.version}, until {_day(root.expires_ms)}:"
+    old = {role.name: role for role in before.roles} if before else {}
+    for role in root.roles:
+        yield f"  {role.name}: {role.threshold} of {len(role.keys)} keys, of {role.groups_min} groups" + _was(
+            old.get(role.name)
+        )
+        yield from _changes(_owners(old.get(role.name)), _owners(role), lambda owner: f"{owner[1]}: {owner[0]}")
+    for name in sorted(old.keys() - {role.name for role in root.roles}):
+        yield f"- {name}: this role is no more"
+
+
+def halt_words(halt: Halt) -> Iterator[str]:
+    """An order, and what it erases."""
+    yield f"Stop {halt.what} ({_scope(halt.scope)}): {shown(halt.reason)!r}"
+    if halt.discard_since_ms:
+        yield f"  and ERASE what was collected there since {_minute(halt.discard_since_ms)}"
+
+
+def shown(text: str) -> str:
+    """Without anything that a terminal would obey."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+
+
+def _changes(before: Iterable[object], after: Iterable[object], say: Callable[..., str]) -> Iterator[str]:
+    old, new = list(before), list(after)
+    yield from (("  " if one in old else "+ ") + "  " + say(one) for one in new)
+    yield from ("-   " + say(one) for one in old if one not in new)
+
+
+def _owners(role: Role | None) -> list[tuple[str, str]]:
+    return list(zip(role.keys, role.groups, strict=True)) if role else []
+
+
+def _was(role: Role | None) -> str:
+    return f" (was {role.threshold} of {len(role.keys)}, {role.groups_min} groups)" if role else " (new)"
+
+
+def _scope(scope: Scope) -> str:
+    return "everybody" if scope.kind == "global" else shown(f"{scope.kind} {scope.name}")
+
+
+def _day(ms: int) -> str:
+    return _minute(ms)[:10]
+
+
+def _minute(ms: int) -> str:
+    try:
+        return dt.datetime.fromtimestamp(ms / 1000, dt.UTC).isoformat(" ", "minutes")
+    except (ValueError, OverflowError, OSError):
+        return f"{ms} ms"
