@@ -6,16 +6,13 @@ in `<home>/run`, so that `byleave down` finds what `byleave demo --keep` left.
 
 from __future__ import annotations
 
-import json
 import os
 import selectors
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from byleave.core.errors import Broken, Transient
 from byleave.deploy import process
@@ -23,15 +20,6 @@ from byleave.deploy import process
 READY_S_MAX = 60.0
 STOP_S_MAX = 10.0
 _LINE_BYTES_MAX = 65_536
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """A started role. `ready` is what it said when it was."""
-
-    name: str
-    pid: int
-    ready: Mapping[str, Any]
 
 
 class Fleet:
@@ -61,44 +49,28 @@ class Fleet:
         process.remember(self._pidfile(name), child.pid)
         self._children[name] = child
 
-    def await_ready(self, *names: str) -> list[Member]:
+    def await_ready(self, *names: str) -> None:
         """Waits for these roles' ready lines. Raises Broken naming the log if one ends first, Transient after 60 s."""
         deadline = time.monotonic() + READY_S_MAX
-        return [self._ready(name, self._children[name], deadline) for name in names]
+        for name in names:
+            child, log = self._children[name], self._home / "logs" / f"{name}.log"
+            line = _first_line(child, deadline)
+            if not line and child.poll() is None:
+                raise Transient(f"{name} was not ready in {READY_S_MAX:.0f} s; see {log}")
+            if not line:
+                raise Broken(f"{name} ended at once with exit code {child.returncode}; see {log}")
+            if b'"ready": true' not in line:
+                raise Broken(f"{name} said something else than that it is ready; see {log}")
 
-    def stop(self, name: str) -> None:
-        """Ends one role: SIGTERM, then SIGKILL after ten seconds. Harmless if it is gone."""
-        process.end(self._pidfile(name), patience_s=STOP_S_MAX)
-        self._reap()
-
-    def stop_all(self) -> list[str]:
-        """Ends whatever `<home>/run` remembers, newest first; gives the names of those that were alive."""
-        ended = stop_remembered(self._home)
-        self._reap()
-        return ended
-
-    def _reap(self) -> None:
-        """Takes in the endings of children, so that none is left behind as a zombie or an open pipe."""
+    def stop_all(self) -> None:
+        """Ends whatever `<home>/run` remembers, newest first, and leaves no zombie and no open pipe behind."""
+        stop_remembered(self._home)
         for child in self._children.values():
             if child.poll() is not None and child.stdout is not None:
                 child.stdout.close()
 
     def _pidfile(self, name: str) -> Path:
         return self._home / "run" / f"{name}.pid"
-
-    def _ready(self, name: str, child: subprocess.Popen[bytes], deadline: float) -> Member:
-        line = _first_line(child, deadline)
-        log = self._home / "logs" / f"{name}.log"
-        if not line:
-            code = child.poll()
-            if code is None:
-                raise Transient(f"{name} was not ready in {READY_S_MAX:.0f} s; see {log}")
-            raise Broken(f"{name} ended at once with exit code {code}; see {log}")
-        try:
-            said = json.loads(line)
-        except ValueError:
-            raise Broken(f"{name} said something else than that it is ready; see {log}") from None
-        return Member(name, child.pid, said)
 
 
 def stop_remembered(home: Path) -> list[str]:

@@ -13,33 +13,36 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from byleave.control import bootstrap
-from byleave.control.knowledge import Knowledge
+from byleave.control import bootstrap, desk
+from byleave.control.late import late_batch
 from byleave.core import clock, codec
 from byleave.core.broker import Received
 from byleave.core.errors import Broken, Misconfigured, Refused, Transient
-from byleave.core.kafka import KafkaPublisher, KafkaTail
+from byleave.core.kafka import KafkaTail
+from byleave.core.keys import read_signing_key, replace_file
 from byleave.core.settings import Installation, load_installation
 from byleave.core.topics import load_catalogue
 from byleave.deploy import broker, desktop, pki, process, provision
 from byleave.deploy.facts import Facts, Sample
 from byleave.deploy.fleet import Fleet, stop_remembered
-from byleave.deploy.late import late_batch
 from byleave.deploy.sweep import Sweep, sweep
 from byleave.producers.hooks import canary
 from byleave.sinks.lake import LocalLake
 
 MARKER = ".byleave-demo"
+WRITERS = {"security": ("control.state.v1",), "enrol": ("control.manifest.v1", "control.enrolment.v1")}
 SETTLE_S_MAX = 30.0
 COMMAND_S_MAX = 60.0
 PURPOSE = "train-assistant"
 MANIFEST_APPLICATIONS = ("xterm", "editor", "terminal", "explorer", "shellexperiencehost", "applicationframehost",
                          "recording:ducktrack-macos")  # fmt: skip
-DESK, REPLAY, CANARY = "ep-desk", "ep-replay", "ep-canary"
+NAMES = DESK, REPLAY, CANARY = "ep-desk", "ep-replay", "ep-canary"
+DISPOSITIONS = ("kept", "reviewed", "level4", "dropped", "withheld", "held")
 LIVE_TEXT = (
     "please send the notes to maria.keller@example.com\n"
     "call me at 415-555-0132 if the build fails\n"
@@ -85,23 +88,22 @@ class Rehearsal:
 
     def open_site(self) -> float:
         """Broker, certificates, topics, ACLs, keys and control documents. Gives the seconds until Kafka was ready."""
-        pki.ensure_pki(self.home, (DESK, REPLAY, CANARY))
+        pki.ensure_pki(self.home, NAMES)
         client, controller, keyring = broker.free_ports(3)
         running = broker.start(self.home, broker.Ports(client, controller))
-        (self.home / "keyring").mkdir(mode=0o700, exist_ok=True)
-        (self.home / "keyring" / "address.txt").write_text(f"127.0.0.1:{keyring}\n", encoding="ascii")
-        self.installation = load_installation(self._environment)
+        replace_file(self.home / "keyring" / "address.txt", f"127.0.0.1:{keyring}\n".encode())
+        self.installation = at = load_installation(self._environment)
         people = [(DESK, "subject-1", "team-a"), (REPLAY, "subject-2", "team-a"), (CANARY, "subject-3", "team-b")]
-        bootstrap.dev_site(
-            self.home, self.installation.site, people, clock.wall_ms(), os.urandom, applications=MANIFEST_APPLICATIONS
-        )
-        provision.apply(self.installation.kafka("admin"), self.installation.site, load_catalogue(), (DESK, REPLAY, CANARY))
-        self._publish_documents()
+        bootstrap.dev_site(self.home, at.site, people, clock.wall_ms(), os.urandom, applications=MANIFEST_APPLICATIONS)
+        provision.apply(at.kafka("admin"), at.site, load_catalogue(), NAMES)
+        documents = bootstrap.documents_to_publish(self.home)
+        for principal, topics in WRITERS.items():
+            desk.publish(at, principal, [document for document in documents if document[0] in topics])
         return running.ready_s
 
     def consent(self) -> list[str]:
         """Each person is shown the manifest and signs. Gives the manifest in plain words, as the first of them saw it."""
-        shown = [self.command("me", "consent", "--endpoint", name, "--yes") for name in (DESK, REPLAY, CANARY)]
+        shown = [self.command("me", "consent", "--endpoint", name, "--yes") for name in NAMES]
         return shown[0].stdout.splitlines()
 
     def start_roles(self) -> None:
@@ -120,10 +122,8 @@ class Rehearsal:
         self.fleet.launch(DESK, "agent", ["--endpoint", DESK, "--source", source], environment)
         self.fleet.launch(REPLAY, "agent", ["--endpoint", REPLAY, "--source", recordings(), "--speed", "2"])
         self.fleet.launch(CANARY, "agent", ["--endpoint", CANARY, "--source", f"canary:{CANARY_SEED}", "--speed", "2"])
-        self.fleet.await_ready(DESK, REPLAY, CANARY)
-        await_true(
-            lambda: all(self.report(name).get("capturing") for name in (DESK, REPLAY, CANARY)), 20.0, "all endpoints capture"
-        )
+        self.fleet.await_ready(*NAMES)
+        await_true(lambda: all(self.report(name).get("capturing") for name in NAMES), 20.0, "all endpoints capture")
         return said
 
     def type_work(self) -> None:
@@ -143,34 +143,26 @@ class Rehearsal:
         answer = self.command("halt", "--reason", "demonstration", "--wait", "--json")
         said: dict[str, Any] = json.loads(answer.stdout.splitlines()[-1])
         board: dict[str, Any] = said["board"]
-        await_true(lambda: all(self.report(name).get("halt") for name in (DESK, REPLAY, CANARY)), 5.0, "the endpoints' reports")
-        reports = [self.report(name) for name in (DESK, REPLAY, CANARY)]
-        facts = self.facts
-        for report in reports:
-            halted = report.get("halt") or {}
-            if halted.get("reaped_boot_ms"):
-                facts.halt_ms.append(float(halted["reaped_boot_ms"] - halted["order_seen_boot_ms"]))
-        facts.stopped = int(board["acked"])
-        facts.unknown = int(board["unknown"])
-        facts.brake = str(said["brake"])
-        board["order_to_last_reaped_ms"] = max(
-            (int(r["halt"]["reaped_boot_ms"]) - ordered_ms for r in reports if r.get("halt")), default=None
-        )
+        await_true(lambda: all(report.get("halt") for report in self.reports()), 5.0, "the endpoints' reports")
+        reports, facts = self.reports(), self.facts
+        reaped = [r["halt"] for r in reports if (r.get("halt") or {}).get("reaped_boot_ms")]
+        facts.halt_ms = [float(halt["reaped_boot_ms"] - halt["order_seen_boot_ms"]) for halt in reaped]
+        facts.stopped, facts.unknown, facts.brake = int(board["acked"]), int(board["unknown"]), str(said["brake"])
+        board["order_to_last_reaped_ms"] = max((int(halt["reaped_boot_ms"]) - ordered_ms for halt in reaped), default=None)
         facts.require(facts.stopped == facts.endpoints, "P2: not every endpoint proved that it stopped")
         facts.require(not any(r.get("capturing") for r in reports), "P2: an endpoint says that it still captures")
         return board
 
     def offer_late(self) -> None:
         """A batch captured after the halt: once to the broker, which denies it, and once past the broker by the super user."""
-        report, topic, facts = self.report(DESK), self.installation.topic("raw.events.v1"), self.facts
-        key, session = DESK.encode(), bytes.fromhex(report["session"])
-        value = late_batch(self.home, DESK, self._knowledge(), session, int(report["seq_next"]), batch=1_000_000)
-        before = len(self._refusals())
+        facts, before = self.facts, len(self._refusals())
+        record = ("raw.events.v1", DESK.encode(), self._late_batch())
         for principal in (DESK, "admin"):
             facts.late_offered += 1
-            accepted = self._offer(principal, topic, key, value)
-            if principal == DESK and not accepted:
-                facts.late_denied += 1
+            try:
+                desk.publish(self.installation, principal, [record])
+            except Refused:
+                facts.late_denied += principal == DESK
         await_true(lambda: len(self._refusals()) > before, SETTLE_S_MAX, "the fence decides on the late batch")
         facts.late_refused = sum(row["reason"] == "halted" for row in self._refusals()[before:])
         facts.late_admitted = facts.late_offered - facts.late_denied - facts.late_refused
@@ -183,20 +175,18 @@ class Rehearsal:
         """Waits until every delivered event is accounted for and the lake has caught up, then takes stock."""
         await_true(self._accounted, SETTLE_S_MAX, "every delivered event is accounted for")
         await_true(self._in_the_lake, SETTLE_S_MAX, "the lake has every row that was written for it")
-        facts, accounts = self.facts, self._accounts()
-        reports = [self.report(name) for name in (DESK, REPLAY, CANARY)]
-        for name in ("captured", "gaps", "discarded", "uncertain"):
-            setattr(facts, name, sum(int(report.get(name, 0)) for report in reports))
-        for name in ("kept", "reviewed", "level4", "dropped", "withheld", "held"):
-            facts.dispositions[name] = sum(int(row[name]) for row in accounts)
-        facts.admitted = sum(int(row["admitted"]) for row in accounts)
-        facts.sanitized_events = sum(int(row["event_rows"]) for row in accounts)
-        facts.actions = sum(int(row["action_rows"]) for row in accounts)
-        facts.review_rows = sum(int(row["review_rows"]) for row in accounts)
-        for row in accounts:
-            for label, count in row["labels"].items():
-                facts.redactions[label] = facts.redactions.get(label, 0) + int(count)
-        facts.refused_events = sum(int(row["refused"]) for row in accounts)
+        facts, accounts, reports = self.facts, self._accounts(), self.reports()
+
+        def total(rows: Iterable[Mapping[str, Any]], name: str) -> int:
+            return sum(int(row.get(name, 0)) for row in rows)
+
+        facts.captured, facts.gaps = total(reports, "captured"), total(reports, "gaps")
+        facts.discarded, facts.uncertain = total(reports, "discarded"), total(reports, "uncertain")
+        facts.dispositions = {name: total(accounts, name) for name in DISPOSITIONS}
+        facts.admitted, facts.refused_events = total(accounts, "admitted"), total(accounts, "refused")
+        facts.sanitized_events, facts.actions = total(accounts, "event_rows"), total(accounts, "action_rows")
+        facts.review_rows = total(accounts, "review_rows")
+        facts.redactions = dict(sum((Counter(row["labels"]) for row in accounts), Counter[str]()))
         unaccounted = facts.captured - facts.gaps - facts.discarded - facts.admitted - facts.refused_events
         balanced = facts.admitted == sum(facts.dispositions.values())
         facts.lost += abs(unaccounted)
@@ -271,6 +261,9 @@ class Rehearsal:
             return found
         return {}
 
+    def reports(self) -> list[dict[str, Any]]:
+        return [self.report(name) for name in NAMES]
+
     def delivered(self, endpoint: str) -> bool:
         """Whether the broker has all that the endpoint captured so far."""
         report = self.report(endpoint)
@@ -293,73 +286,42 @@ class Rehearsal:
             return {}, "replay:office", f"a recording, for there is no X server ({error})"
         for name, pid in self._desktop.pids():
             process.remember(self.home / "run" / f"{name}.pid", pid)
-        return (
-            self._desktop.environment(),
-            "pynput",
-            f"a real X server on {self._desktop.display}: xterm, typed into by xdotool",
-        )
+        said = f"a real X server on {self._desktop.display}: xterm, typed into by xdotool"
+        return self._desktop.environment(), "pynput", said
 
-    def _publish_documents(self) -> None:
-        for principal, topics in (
-            ("security", ("control.state.v1",)),
-            ("enrol", ("control.manifest.v1", "control.enrolment.v1")),
-        ):
-            publisher = KafkaPublisher(self.installation.kafka(principal))
-            for topic, key, value in bootstrap.documents_to_publish(self.home):
-                if topic in topics:
-                    publisher.publish(self.installation.topic(topic), key, value)
-            if not publisher.flush(10.0):
-                raise Transient("the control documents were not taken by the broker in 10 s")
-            publisher.close()
-
-    def _offer(self, principal: str, topic: str, key: bytes, value: bytes) -> bool:
-        """Whether the broker took the record from this principal."""
-        answers: list[bool] = []
-        publisher = KafkaPublisher(self.installation.kafka(principal))
-        try:
-            publisher.publish(topic, key, value, answers.append)
-            publisher.flush(10.0)
-        except Refused:
-            return False
-        finally:
-            publisher.close()
-        return answers == [True]
-
-    def _knowledge(self) -> Knowledge:
-        """All control documents, read anew."""
-        root = bootstrap.pinned_root(self.home, self.installation.site)
-        knowledge = Knowledge(root, self.installation.site)
-        names = ("control.state.v1", "control.halt.v1", "control.manifest.v1", "control.enrolment.v1", "control.beacon.v1")
-        for record in self._records("security", *names):
-            with contextlib.suppress(Refused):  # beacons that are no longer the newest
-                knowledge.learn(record.topic.removeprefix(self.installation.site), record.value)
-        return knowledge
+    def _late_batch(self) -> bytes:
+        """What the halted endpoint would send if it had gone on: its keys are here."""
+        knowledge, report = desk.read_all(desk.open_watch(self.installation, "security")).knowledge, self.report(DESK)
+        orders = knowledge.orders(DESK, "capture", knowledge.state.epoch) if knowledge.state else []
+        times = [order.effective_ms for order in orders if order.effective_ms is not None]
+        if not times:
+            raise Broken(f"no halt of {DESK} is in force: there is nothing to be late for")
+        device, session = read_signing_key(self.home / "endpoints" / DESK / "device.key"), bytes.fromhex(report["session"])
+        seq0 = int(report["seq_next"])
+        return late_batch(knowledge, DESK, device, min(times), os.urandom, session=session, seq0=seq0, batch=1_000_000)
 
     def _accounts(self) -> list[Mapping[str, Any]]:
         """The newest account of every session."""
-        newest = {record.key: record.value for record in self._records("security", "account.v1")}
+        newest = {record.key: record.value for record in self._records("account.v1")}
         return [codec.decode("account", value) for value in newest.values()]
 
     def _refusals(self) -> list[Mapping[str, Any]]:
-        return [codec.decode("refusal", record.value) for record in self._records("security", "refused.v1")]
+        return [codec.decode("refusal", record.value) for record in self._records("refused.v1")]
 
-    def _records(self, principal: str, *names: str) -> list[Received]:
-        """Everything that stands on these topics now."""
-        topics = [self.installation.topic(name) for name in names]
-        tail = KafkaTail(self.installation.kafka(principal), f"{self.installation.site}{principal}-demo", topics)
-        found: list[Received] = []
-        try:
-            deadline = time.monotonic() + SETTLE_S_MAX
-            while not tail.caught_up:
-                if time.monotonic() > deadline:
-                    raise Transient(f"{names[0]} could not be read to its end in {SETTLE_S_MAX:.0f} s")
-                found += tail.read(0.2)
-        finally:
-            tail.close()
+    def _records(self, name: str) -> list[Received]:
+        """Everything that stands on a topic now, as the security officers may read it."""
+        at, found = self.installation, list[Received]()
+        with contextlib.closing(KafkaTail(at.kafka("security"), at.topic("security-demo"), [at.topic(name)])) as tail:
+
+            def read() -> bool:
+                found.extend(tail.read(0.2))
+                return tail.caught_up
+
+            await_true(read, SETTLE_S_MAX, f"the end of {name}", every_s=0.0)
         return found
 
     def _accounted(self) -> bool:
-        delivered = sum(int(self.report(name).get("delivered_events", 0)) for name in (DESK, REPLAY, CANARY))
+        delivered = sum(int(report.get("delivered_events", 0)) for report in self.reports())
         accounts = self._accounts()
         decided = all(row["held"] == 0 and row["ended"] for row in accounts)
         return decided and sum(int(row["admitted"]) + int(row["refused"]) for row in accounts) >= delivered
@@ -395,13 +357,13 @@ def _encrypted(file: Path) -> bool:
     return content[:4] == content[-4:] == b"PARE"
 
 
-def await_true(question: Callable[[], bool], seconds: float, what: str) -> None:
+def await_true(question: Callable[[], bool], seconds: float, what: str, *, every_s: float = 0.1) -> None:
     """Asks ten times a second. Raises Transient after `seconds`."""
     deadline = time.monotonic() + seconds
     while not question():
         if time.monotonic() > deadline:
             raise Transient(f"waited {seconds:.0f} s in vain for this: {what}")
-        time.sleep(0.1)
+        time.sleep(every_s)
 
 
 def _places(found: Sweep, home: Path) -> str:
