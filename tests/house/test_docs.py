@@ -42,6 +42,13 @@ def test_what_the_tour_names_in_code_exists_in_the_files_it_links() -> None:
     assert [m for m in missing if not m.endswith((": maria.keller", ": read"))] == []
 
 
+def test_each_test_that_a_page_names_as_proof_exists() -> None:
+    there = {name for path in (ROOT / "tests").rglob("*.py") for name in re.findall(r"def (test_\w+)", path.read_text("utf-8"))}
+    named = {name for page in PAGES for name in re.findall(r"`(test_[a-z0-9_]+)`", page.read_text(encoding="utf-8"))}
+    assert len(named) > 30
+    assert named - there == set()
+
+
 def test_each_promise_has_a_paragraph_and_a_test_file() -> None:
     page = (ROOT / "docs" / "promises.md").read_text(encoding="utf-8")
     for number in range(1, 9):
