@@ -11,6 +11,7 @@ from byleave.core import codec, rows
 from byleave.core.batches import AdmittedBatch, Boundary, Content, SanitizedBatch, body_schema
 from byleave.core.events import Event, FocusEvent, KeyEvent, Kind, Modifiers, PointerEvent, Screen, Window
 from byleave.core.rows import ActionRow, EventRow
+from byleave.processors import snapshot
 from byleave.processors.preview import batch_of
 from byleave.processors.session import Account, EndpointState, Rules, feed
 from byleave.producers.hooks.keystrokes import Simulation
@@ -77,7 +78,7 @@ def run(
         out.add(feed(out.state, batch_of(some, start, at_ms, boundary=end if last else Boundary.NONE, screen=screen), rules))
         balanced(out.account)
         if reload:
-            out.state = EndpointState.load(out.state.dump())
+            out.state = snapshot.load(snapshot.dump(out.state))
     return out
 
 

@@ -46,7 +46,7 @@ KEY_DESTROYED = "key-destroyed"
 WRITTEN = (Level.SHAPE, Level.INTERNAL, Level.PEOPLE)
 STATE_TOPIC, ACCOUNT_TOPIC, REFUSED_TOPIC = "redactor.state.v1", "account.v1", "refused.v1"
 
-_DISPOSITIONS = ("kept", "reviewed", "level4", "dropped", "withheld")
+DISPOSITIONS = ("kept", "reviewed", "level4", "dropped", "withheld")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,16 +75,12 @@ class Tools:
     random_bytes: Randomness = field(repr=False)
 
 
-@dataclass(slots=True)
 class Tally:
-    """What happened since the last commit, for the metrics: counted only when committed."""
+    """What happened since the last commit, counted only when committed. Keys: the name of a metric, and its labels."""
 
-    admitted: int = 0
-    refused: Counter[str] = field(default_factory=Counter)
-    rows: Counter[tuple[str, int]] = field(default_factory=Counter)
-    disposed: Counter[str] = field(default_factory=Counter)
-    labels: Counter[str] = field(default_factory=Counter)
-    admitted_append_ms: list[int] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.counts: Counter[tuple[str, ...]] = Counter()
+        self.admitted_append_ms: list[int] = []
 
 
 @dataclass(slots=True)
@@ -223,9 +219,9 @@ class Partition:
         self._take_closed(header.endpoint, stream, emit)
         self._decided(header.endpoint, batch.origin, stream)
         stream.remember(batch)
-        self.tally.admitted += header.count
+        self.tally.counts["admitted",] += header.count
         self.tally.admitted_append_ms.append(batch.origin.append_ms)
-        self._count(before, stream)
+        self.tally.counts += self._counters(stream, stream.state.session) - before
 
     def _refuse(self, reason: str, entry: _Entry, knowledge: Knowledge, emit: Emit) -> None:
         received, examined = entry.received, entry.examined
@@ -237,7 +233,7 @@ class Partition:
         value = codec.encode("refusal", refusal_record(reason, received, endpoint, verified))
         emit(Output(REFUSED_TOPIC, None, endpoint.encode(), value))
         self._decided(endpoint, Origin(received.topic, received.partition, received.offset, received.append_ms), stream)
-        self.tally.refused[reason] += 1
+        self.tally.counts["refused", "redactor", reason] += 1
 
     def _step_over(self, examined: Examined, received: Received, stream: Stream, emit: Emit) -> None:
         """A signed batch was refused: the session goes on behind it, as behind a gap, and its events are counted as refused.
@@ -282,7 +278,7 @@ class Partition:
         keys = self._keys_if_any(last)
         before = self._counters(stream, stream.state.session)
         self._publish(close(stream.state, self._tools.rules, last, vanished=vanished), keys, emit)
-        self._count(before, stream)
+        self.tally.counts += self._counters(stream, stream.state.session) - before
         self._touched[endpoint] = None
 
     def _publish(self, batches: Iterable[SanitizedBatch], keys: Mapping[str, bytes], emit: Emit) -> None:
@@ -294,7 +290,7 @@ class Partition:
                 continue  # destroyed on order: what it would seal is not to be readable by anybody
             value = seal_sanitized(batch, key, tools.signer, tools.random_bytes)
             emit(Output(topic_of(header.content, header.level), self.number, header.endpoint.encode(), value))
-            self.tally.rows[header.content.value, int(header.level)] += header.rows
+            self.tally.counts["rows", header.content.value, str(int(header.level))] += header.rows
 
     def _keys(self, batch: AdmittedBatch) -> dict[str, bytes]:
         """The data keys of the batch's person and day, before anything is decided: a refusal then changes nothing.
@@ -335,21 +331,13 @@ class Partition:
         emit(Output(ACCOUNT_TOPIC, self.number, key, codec.encode("account", record)))
 
     @staticmethod
-    def _counters(stream: Stream, session: bytes) -> Counter[str]:
-        """The session's counters so far, labels behind a slash; none yet where the next batch begins it."""
+    def _counters(stream: Stream, session: bytes) -> Counter[tuple[str, ...]]:
+        """The session's counters so far, as the tally names them; none yet where the next batch begins it."""
         account = stream.state.account
         if session != stream.state.session:
             return Counter()
-        found = Counter({name: getattr(account, name) for name in _DISPOSITIONS})
-        found.update({f"/{label}": count for label, count in account.labels.items()})
-        return found
-
-    def _count(self, before: Counter[str], stream: Stream) -> None:
-        for name, count in (self._counters(stream, stream.state.session) - before).items():
-            if name.startswith("/"):
-                self.tally.labels[name[1:]] += count
-            else:
-                self.tally.disposed[name] += count
+        disposed = {("disposed", name): getattr(account, name) for name in DISPOSITIONS}
+        return Counter(disposed | {("labels", label): count for label, count in account.labels.items()})
 
 
 def _heard_after(append_ms: int, knowledge: Knowledge) -> bool:

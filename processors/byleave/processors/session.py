@@ -27,7 +27,6 @@ from byleave.core.errors import Refused
 from byleave.core.events import FocusEvent, PointerEvent, Screen
 from byleave.core.levels import Level
 from byleave.core.rows import KEY_ROW, ActionRow, EventRow
-from byleave.processors import snapshot
 from byleave.processors.account import Account
 from byleave.processors.hold import Hold
 from byleave.processors.reduce import Rows, rounded
@@ -68,15 +67,6 @@ class EndpointState:
     def next_seq(self) -> int:
         """The next sequence number expected."""
         return self.account.next_seq
-
-    def dump(self) -> bytes:
-        """Everything, compact. `load(dump(s))` in place of `s` changes no later output."""
-        return snapshot.dump(self)
-
-    @staticmethod
-    def load(dumped: bytes) -> EndpointState:
-        """The reverse of `dump`. Raises Broken if the bytes are not a state of this version."""
-        return snapshot.load(dumped, EndpointState)
 
 
 def feed(state: EndpointState, batch: AdmittedBatch, rules: Rules) -> list[SanitizedBatch]:

@@ -6,7 +6,7 @@ Promises  `load(dump(s))` changes no later output. Refuses bytes of another vers
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from byleave.core.batches import Content
 from byleave.core.errors import Broken
@@ -18,53 +18,50 @@ from byleave.processors.classify import Context
 from byleave.processors.hold import Hold
 from byleave.processors.reassemble import POINTER, TYPED, Field, Item, Outcome
 from byleave.processors.reduce import Click, Reducer, Scroll
+from byleave.processors.session import EndpointState
 from byleave.processors.waiting import Waiting
 
-if TYPE_CHECKING:
-    from byleave.processors.session import EndpointState
-
-VERSION = 1
+VERSION = 2
 _FIELD = (
     "app", "level", "context", "anchored", "open_left", "disturbed", "caret", "anchor", "newest_ms", "check_chars", "check_ms",
 )  # fmt: skip
 
 
 def dump(state: EndpointState) -> bytes:
-    """See `EndpointState.dump`."""
-    hold = state.hold
+    """Everything, compact. `load(dump(s))` in place of `s` changes no later output."""
+    hold, reducer = state.hold, state.hold.waiting.reducer
     places = {id(item): place for place, item in enumerate(hold.waiting.items)}
     owned = [places[id(owner)] for owner in hold.piece.owners]
     down = {key: places.get(id(owner), -1 - owner.outcome) if isinstance(owner, Item) else -1 - owner
             for key, owner in hold.down.items()}  # fmt: skip
     body = [
-        VERSION, state.last_offset, state.session.hex(), state.ended, _account(state.account),
-        [state.screen.width, state.screen.height],
+        VERSION, state.last_offset, state.session.hex(), state.ended, _values(state.account), _values(state.screen),
         [[content.value, level, count] for (content, level), count in state.rows_written.items()],
         [past.hex() for past in state.past],
-        [[session.hex(), _account(account)] for session, account in state.closed],
-        _context(hold.context), hold.handle, [[handle, *_field(known)] for handle, known in hold.fields.items()],
+        [[session.hex(), _values(account)] for session, account in state.closed],
+        _values(hold.context), hold.handle, [[handle, *_field(known)] for handle, known in hold.fields.items()],
         _field(hold.piece), "".join(hold.piece.chars), owned, [_item(item) for item in hold.waiting.items], down,
         hold.modifiers, hold.loose, hold.now_ms, hold.shortcuts,
-        [_slots(hold.waiting.reducer.down), _slots(hold.waiting.reducer.click), _slots(hold.waiting.reducer.scroll)],
+        [_values(part) for part in (reducer.down, reducer.click, reducer.scroll)],
     ]  # fmt: skip
     return json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogatepass")
 
 
-def load(dumped: bytes, form: type[EndpointState]) -> EndpointState:
-    """See `EndpointState.load`."""
+def load(dumped: bytes) -> EndpointState:
+    """The reverse of `dump`. Raises Broken if the bytes are not a state of this version."""
     try:
         body = json.loads(dumped.decode("utf-8", "surrogatepass"))
         if body[0] != VERSION:
             raise Broken("the stored state is of another version")
-        return _state(body, form)
+        return _state(body)
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
         raise Broken("the stored state cannot be read") from None  # the cause would quote what it holds
 
 
-def _state(body: list[Any], form: type[EndpointState]) -> EndpointState:
+def _state(body: list[Any]) -> EndpointState:
     (_, last_offset, session, ended, account, screen, written, past, closed, context, handle, fields, current, text, owned,
      queue, down, modifiers, loose, now_ms, shortcuts, reducer) = body  # fmt: skip
-    counters = Account(**account)
+    counters = Account(*account)
     items = [_load_item(item) for item in queue]
     known = {place: _load_field(values) for place, *values in fields}
     here = known[handle] if handle in known else _load_field(current)
@@ -76,19 +73,16 @@ def _state(body: list[Any], form: type[EndpointState]) -> EndpointState:
         here, handle, known, {key: items[place] if place >= 0 else Outcome(-1 - place) for key, place in down.items()},
         modifiers, loose, now_ms, shortcuts,
     )  # fmt: skip
-    return form(
+    return EndpointState(
         last_offset, bytes.fromhex(session), ended, hold, Screen(*screen),
         {(Content(content), level): count for content, level, count in written}, [bytes.fromhex(old) for old in past],
-        [(bytes.fromhex(old), Account(**values)) for old, values in closed],
+        [(bytes.fromhex(old), Account(*values)) for old, values in closed],
     )  # fmt: skip
 
 
-def _account(account: Account) -> dict[str, Any]:
-    return {name: getattr(account, name) for name in Account.__dataclass_fields__}
-
-
-def _context(context: Context) -> list[Any]:
-    return [context.app, context.level, context.text_level, context.enter_submits, context.readline]
+def _values(value: Any) -> list[Any] | None:
+    """The fields of a dataclass, in order."""
+    return None if value is None else [getattr(value, name) for name in value.__dataclass_fields__]
 
 
 def _field(values: Field) -> list[Any]:
@@ -99,15 +93,10 @@ def _load_field(values: list[Any]) -> Field:
     return Field(**dict(zip(_FIELD, values, strict=True)))
 
 
-def _slots(values: Click | Scroll | None) -> list[Any] | None:
-    return None if values is None else [getattr(values, name) for name in values.__dataclass_fields__]
-
-
 def _item(item: Item) -> list[Any]:
     data = item.data
     if item.kind == POINTER:
-        event, x, y = data
-        data = [event.seq, event.at_ms, event.kind, event.x, event.y, event.button, event.dx, event.dy, x, y]
+        data = [_values(data[0]), *data[1:]]
     elif item.kind == TYPED:
         data = [data.kind, data.start_ms, data.end_ms, data.app, data.text, data.redactions]
     return [item.kind, item.at_ms, item.app, item.level, item.outcome, item.count, data]
@@ -116,8 +105,8 @@ def _item(item: Item) -> list[Any]:
 def _load_item(values: list[Any]) -> Item:
     kind, at_ms, app, level, outcome, count, data = values
     if kind == POINTER:
-        seq, event_ms, what, x, y, button, dx, dy, fx, fy = data
-        data = (PointerEvent(seq, event_ms, Kind(what), x, y, button, dx, dy), fx, fy)
+        (seq, event_ms, what, *place), x, y = data
+        data = (PointerEvent(seq, event_ms, Kind(what), *place), x, y)
     elif kind == TYPED:
         action, start_ms, end_ms, row_app, text, redactions = data
         data = ActionRow(ActionKind(action), start_ms, end_ms, row_app, text=text, redactions=tuple(redactions))

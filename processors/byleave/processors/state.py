@@ -1,6 +1,6 @@
 """What the redactor remembers of an endpoint, and how that stands on `redactor.state.v1` (ruling 19, docs/adr/0004).
 
-    record   nonce (12 random bytes), AES-256-GCM of zstd of: format, offsets and times, last batch, dumped session state
+    record   nonce (12 random bytes), AES-256-GCM of zstd of: a line of JSON (format, offset and time, last batch), the session
     bound to format version, site, partition and endpoint as associated data: a record moved elsewhere does not open
 
 Promises  everything that a decision depends on is in the record, together with the input offset up to which it was decided; no
@@ -10,8 +10,8 @@ Refuses   a record that does not open or is malformed, as Broken: a redactor tha
 
 from __future__ import annotations
 
-import struct
-from dataclasses import dataclass, field, replace
+import json
+from dataclasses import astuple, dataclass, field, replace
 
 import zstandard
 from cryptography.exceptions import InvalidTag
@@ -22,14 +22,12 @@ from byleave.core.batches import AdmittedBatch, Boundary, Origin, RawHeader
 from byleave.core.envelope import Randomness
 from byleave.core.errors import Broken, Forged
 from byleave.core.events import Screen
+from byleave.processors import snapshot
 from byleave.processors.session import EndpointState
 
-FORMAT = 1
+FORMAT = 2
 NONCE_BYTES = 12
 PLAIN_BYTES_MAX = 16 << 20
-
-_FIXED = struct.Struct(">Bqqqqqi")
-_SIZE = struct.Struct(">I")
 
 
 @dataclass(slots=True)
@@ -82,44 +80,28 @@ class StateSeal:
 
 def dump(stream: Stream) -> bytes:
     """The plain form of a record; `load(dump(s))` decides as `s` does."""
-    last = stream.last
-    origin = last.origin if last else Origin("", 0, -1, 0)
-    fixed = _FIXED.pack(
-        FORMAT, stream.offset, stream.append_ms, last.t_star if last else 0, origin.offset, origin.append_ms, origin.partition
-    )  # fmt: skip
-    header = codec.encode_body("raw_header", last.header.record()) if last else b""
-    screen = struct.pack(">II", last.screen.width, last.screen.height) if last else b""
-    subject, topic = (last.subject if last else "").encode(), origin.topic.encode()
-    parts = (header, screen, subject, topic, stream.state.dump())
-    return fixed + b"".join(_SIZE.pack(len(part)) + part for part in parts)
+    last = None
+    if batch := stream.last:
+        header = codec.encode_body("raw_header", batch.header.record()).hex()
+        last = [header, batch.subject, astuple(batch.origin), batch.t_star, astuple(batch.screen)]
+    head = json.dumps([FORMAT, stream.offset, stream.append_ms, last], separators=(",", ":"))
+    return head.encode() + b"\n" + snapshot.dump(stream.state)
 
 
 def load(plain: bytes) -> Stream:
     """Reads `dump`. Raises Broken."""
+    head, _, state = plain.partition(b"\n")
     try:
-        found, offset, append_ms, t_star, raw_offset, raw_append_ms, partition = _FIXED.unpack_from(plain)
-        header, screen, subject, topic, state = _parts(plain, _FIXED.size, 5)
+        found, offset, append_ms, batch = json.loads(head)
         if found != FORMAT:
             raise ValueError
         last = None
-        if header:
-            origin = Origin(topic.decode(), partition, raw_offset, raw_append_ms)
-            last = AdmittedBatch(_header(header), subject.decode(), origin, t_star, (), Screen(*struct.unpack(">II", screen)))
-    except (struct.error, ValueError, Forged):
+        if batch:
+            header, subject, origin, t_star, screen = batch
+            last = AdmittedBatch(_header(bytes.fromhex(header)), subject, Origin(*origin), t_star, (), Screen(*screen))
+    except (ValueError, TypeError, Forged):
         raise Broken(f"a state record is not of format {FORMAT}") from None
-    return Stream(EndpointState.load(state), offset, append_ms, last)
-
-
-def _parts(plain: bytes, at: int, count: int) -> list[bytes]:
-    found = []
-    for _ in range(count):
-        (size,) = _SIZE.unpack_from(plain, at)
-        at += _SIZE.size
-        found.append(plain[at : at + size])
-        at += size
-    if at != len(plain):
-        raise ValueError
-    return found
+    return Stream(snapshot.load(state), offset, append_ms, last)
 
 
 def _header(body: bytes) -> RawHeader:

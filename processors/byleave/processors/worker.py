@@ -9,12 +9,11 @@ Clocks and waiting come in as arguments. They time commits, metrics and the watc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import structlog
-from prometheus_client import Counter
 
 from byleave.core import metrics
 from byleave.core.errors import Broken, Transient
@@ -176,17 +175,16 @@ class Worker:
         metrics.PARTITIONS.set(count)
 
 
+_COUNTERS = {
+    "admitted": metrics.ADMITTED, "refused": metrics.REFUSED, "rows": metrics.ROWS, "disposed": metrics.DISPOSITION,
+    "labels": metrics.REDACTIONS,
+}  # fmt: skip
+
+
 def report(tally: Tally, now_ms: int) -> None:
     """Adds what was committed to the metrics."""
-    metrics.ADMITTED.inc(tally.admitted)
-    _add(metrics.REFUSED, ((("redactor", reason), count) for reason, count in tally.refused.items()))
-    _add(metrics.ROWS, (((content, str(level)), count) for (content, level), count in tally.rows.items()))
-    _add(metrics.DISPOSITION, (((name,), count) for name, count in tally.disposed.items()))
-    _add(metrics.REDACTIONS, (((label,), count) for label, count in tally.labels.items()))
+    for (name, *labels), count in tally.counts.items():
+        counter = _COUNTERS[name]
+        (counter.labels(*labels) if labels else counter).inc(count)
     for append_ms in tally.admitted_append_ms:
         metrics.FENCE_WAIT.observe(max(0, now_ms - append_ms) / 1000)
-
-
-def _add(counter: Counter, found: Iterable[tuple[tuple[str, ...], int]]) -> None:
-    for labels, count in found:
-        counter.labels(*labels).inc(count)
