@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, TopicPartition
 
 from byleave.core.broker import Received
-from byleave.core.errors import Transient
-from byleave.core.kafka import READ_MAX, REQUEST_S_MAX, Options, consumer_options, received, translate
+from byleave.core.errors import ByleaveError
+from byleave.core.kafka import READ_MAX, Options, bounds, called, consumer_options, partitions, sorted_out
 
 
 class SanitizedStream:
@@ -25,24 +25,18 @@ class SanitizedStream:
         self._consumer = Consumer(consumer_options(connection, group))
         self._held: set[str] = set()
         try:
-            places = [self._start(topic, partition, offsets) for topic in topics for partition in self._partitions(topic)]
-            self._consumer.assign(places)
-        except KafkaException as error:
+            places = [
+                TopicPartition(topic, number, self._start(topic, number, offsets))
+                for topic in topics for number in partitions(self._consumer, topic)
+            ]  # fmt: skip
+            called(lambda: self._consumer.assign(places), "assigning sanitized topics")
+        except ByleaveError:
             self._consumer.close()
-            raise translate(error.args[0], "assigning sanitized topics") from None
+            raise
 
     def read(self, timeout_s: float) -> list[Received]:
         """The next records, at most 500. Raises Broken: records that the lake does not have are gone from the broker."""
-        found = []
-        for message in self._consumer.consume(READ_MAX, timeout_s):
-            error = message.error()
-            if error is None:
-                found.append(received(message))
-            elif error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
-                continue  # assign() needs no group; the client asks for one all the same and reports the answer once
-            elif not error.retriable() and error.code() not in (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN):
-                raise translate(error, "reading sanitized topics")
-        return found
+        return sorted_out(self._consumer.consume(READ_MAX, timeout_s), "reading sanitized topics")
 
     def hold(self, places: Iterable[str]) -> None:
         """Reads from all partitions but these, until told otherwise."""
@@ -56,22 +50,9 @@ class SanitizedStream:
     def close(self) -> None:
         self._consumer.close()
 
-    def _partitions(self, topic: str) -> list[int]:
-        metadata = self._consumer.list_topics(topic, timeout=REQUEST_S_MAX).topics[topic]
-        if metadata.error is not None:
-            raise KafkaException(metadata.error)
-        return sorted(metadata.partitions)
-
-    def _start(self, topic: str, partition: int, offsets: Mapping[str, int]) -> TopicPartition:
-        place = TopicPartition(topic, partition)
+    def _start(self, topic: str, partition: int, offsets: Mapping[str, int]) -> int:
         known = offsets.get(f"{topic}/{partition}")
-        if known is None:
-            watermarks = self._consumer.get_watermark_offsets(place, timeout=REQUEST_S_MAX)
-            if watermarks is None:
-                raise Transient(f"{topic}: no answer in time", reason="broker")
-            known = watermarks[0]
-        place.offset = known
-        return place
+        return bounds(self._consumer, topic, partition)[0] if known is None else known
 
 
 def _partition(place: str) -> TopicPartition:
