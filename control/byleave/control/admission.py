@@ -88,7 +88,8 @@ def _epoch(claim: Claim, knowledge: Knowledge) -> Waits | Refuses | None:
     if knowledge.window(claim.epoch) is not None:
         # an epoch that was not in force yet when the broker had it: whoever claims it knows what was signed, not what counts
         early = min(claim.append_ms, claim.hi_max) + SKEW_MS < knowledge.begun_ms(claim.epoch)
-        return Refuses("epoch-not-begun") if early else None
+        beacon = knowledge.beacon  # until one of the epoch was heard, only the officers' clock has said when it began
+        return Refuses("epoch-not-begun") if early and beacon is not None and beacon.epoch >= claim.epoch else None
     if claim.epoch < knowledge.state.epoch:
         return Refuses("epoch-not-kept")
     return _unless_late("unknown-epoch", claim, knowledge)
