@@ -1,10 +1,12 @@
-"""The halt protocol under a virtual clock: a fleet, a beacon service, a fence and a board on the project's own rules.
+"""The halt protocol under a virtual clock: a fleet, a beacon service, a fence and a board on the project's own cores.
 
-What is real: `Knowledge`, `beacon.accept/vouch/answer` with a memory that is stored and read back, `gate`, `lease`,
-`admission.decide` behind `processors.fence`, `rollcall`, `resume`, and every signature of what is told to all. Made up: the
-network (late, lost, twice, out of order, replayed, slowed down), clocks that drift, machines that sleep or crash, a broker,
-thieves. What one endpoint alone says or hears (requests, grants, acks) goes unsigned: the forgery corpus is about those. The
-broker's own brake is left out, so that the fence is seen to hold without it.
+What is real: `producers.window.step` for each endpoint and `control.beacon.step` for the service, with a memory that is stored
+and read back, `Knowledge`, `admission.decide` behind `processors.fence`, `rollcall`, `resume`, and every signature of what is
+told to all. This file only carries out what the cores say, as `producers.agent` and `control.beacon_main` do; it decides
+nothing of the protocol. Made up: the network (late, lost, twice, out of order, replayed, slowed down), clocks that drift,
+machines that sleep or crash, workers that outlive a kill, a broker, thieves. What one endpoint alone says or hears (requests,
+grants, acks) goes unsigned: the forgery corpus is about those. The broker's own brake is left out, so that the fence is seen to
+hold without it.
 
 One seed is one run, and the same seed is the same run. `World.run().faults()` names what went wrong. Times are milliseconds
 after T0 on the true clock, which the beacon service's is until somebody sets it. `Rules` holds what a mutant replaces.
@@ -34,17 +36,18 @@ from byleave.control import documents as d
 from byleave.control import resume, rollcall, trust
 from byleave.control.admission import SKEW_MS, Admitted, Claim, Refuses, Waits, decide
 from byleave.control.knowledge import Knowledge, covers
-from byleave.control.lease import LEASE_MS_MAX, Permit, permit_time_ms
+from byleave.control.lease import LEASE_MS_MAX, Permit
 from byleave.core.dsse import key_id, load_envelope
-from byleave.core.errors import ByleaveError, Refused
+from byleave.core.errors import ByleaveError
 from byleave.processors.fence import Fence
-from byleave.producers import gate
+from byleave.producers import gate, window
 from byleave.producers.gate import Answer, Permission, Switches
 
 SITE, T0, DAY_MS = "sim.", 1_800_000_000_000, 86_400_000
 CAPTURE_MS, DRAIN_MS = 60_000, 120_000
-TURN_MS_MEAN, ASK_AGAIN_MS = 1_500, 2_000
-STATE, HALT, BEACON = "control.state.v1", "control.halt.v1", "control.beacon.v1"
+TURN_MS_MEAN = 1_500
+STATE, HALT, BEACON, ROOT = "control.state.v1", "control.halt.v1", "control.beacon.v1", "control.root.v1"
+AGREED = Switches()
 TEAMS = 4
 
 
@@ -125,6 +128,7 @@ def id_of(signed: bytes) -> str:
 def site(size: int) -> Site:
     officers = tuple(public(name) for name in ("officer-1", "officer-2", "officer-3"))
     roles = (
+        d.Role("root", officers, ("security", "privacy", "council"), 2, 2),
         d.Role("halt", officers, ("security", "privacy", "council"), 1, 1),
         d.Role("resume", officers, ("security", "privacy", "council"), 2, 2),
         d.Role("manifest", officers, ("security", "privacy", "council"), 2, 2),
@@ -148,15 +152,25 @@ def site(size: int) -> Site:
 # -- what a mutant replaces -------------------------------------------------------------------------------------------
 
 
+def _reaped(killed: bool) -> bool:
+    return killed
+
+
 @dataclass(frozen=True)
 class Rules:
-    """The places where a weakened protocol differs. Each default is the product's own rule and nothing else."""
+    """The places where a weakened protocol differs. Each default is the product's own rule and nothing else.
+
+    `permit`, `gate` and `accept` stand in for a function of the product while a world runs; the others for what a driver does.
+    """
 
     boot_ms: Callable[[int, int], int] = lambda boot_ms, _slept_ms: boot_ms
-    permit: Callable[[Permit, int, int], Permit] = lambda permit, _wall_ms, _boot_ms: permit
-    gate: Callable[[Permission, int], Permission] = lambda permission, _since_beacon_ms: permission
-    accept: Callable[..., service.Memory] = service.accept
+    permit: Callable[[Permit, int, int], Permit] | None = None
+    gate: Callable[[Permission, int], Permission] | None = None
+    accept: Callable[..., service.Memory] | None = None
     decide: Callable[[Claim, Knowledge], Admitted | Waits | Refuses] = decide
+    reaped: Callable[[bool], bool] = _reaped
+    purged: bool = True
+    kept: bool = True
 
 
 def _no_lease(permission: Permission, _: int) -> Permission:
@@ -179,8 +193,11 @@ def _no_epoch(claim: Claim, knowledge: Knowledge) -> Admitted | Waits | Refuses:
     return decide(replace(claim, epoch=knowledge.state.epoch if knowledge.state else 1), knowledge)
 
 
-def _when_issued(memory: service.Memory, halt_id: str, halt: d.Halt, append_ms: int, now_ms: int) -> service.Memory:
-    found = service.accept(memory, halt_id, halt, append_ms, now_ms)
+ACCEPT = service.accept
+
+
+def _when_issued(memory: service.Memory, halt_id: str, halt: d.Halt, *when: int, drill: bool) -> service.Memory:
+    found = ACCEPT(memory, halt_id, halt, *when, drill=drill)
     return found if found is memory else replace(found, effective={**found.effective, halt_id: halt.issued_ms})
 
 
@@ -208,6 +225,9 @@ MUTANTS: dict[str, tuple[Callable[[], Rules], str]] = {
     "lease counted from the beacon's receipt": (lambda: Rules(gate=_lease_from_receipt), "lease"),
     "beacon of one epoch only": (_one_epoch, "stall"),
     "a beacon from the future believed": (lambda: Rules(gate=_future_believed), "lease"),
+    "acknowledged before the worker is reaped": (lambda: Rules(reaped=lambda _: True), "ack"),
+    "queue flushed, not purged": (lambda: Rules(purged=False), "sent"),
+    "said before it is remembered": (lambda: Rules(kept=False), "leak"),
 }
 """Name -> (the weakened rules, the property that must be seen to break)."""
 
@@ -217,11 +237,12 @@ MUTANTS: dict[str, tuple[Callable[[], Rules], str]] = {
 
 @dataclass(slots=True)
 class Endpoint:
-    """One machine: what it knows, its clocks, its troubles, its spool."""
+    """One machine: what it knows, its clocks, its troubles, its spool, what its Kafka client still holds."""
 
     name: str
     team: str
     knowledge: Knowledge
+    window: window.RunWindow
     boot_zero_ms: int
     drift_ppm: int
     wall_off_ms: int
@@ -234,22 +255,25 @@ class Endpoint:
     cut: tuple[int, int] = (0, 0)
     asleep: tuple[int, int] = (0, 0)
     down: tuple[int, int] = (0, 0)
-    permit: Permit | None = None
-    session_epoch: int = 0
-    asked: tuple[str, int] = ("", -ASK_AGAIN_MS)
-    beacon_boot_ms: int = -DAY_MS
+    tough_ms: int = 0
+    """How long its worker outlives a kill."""
+    runs_until_ms: int = 0
     caught_up: bool = True
     restarted: bool = False
     mail: list[tuple[int, int, str, bytes]] = field(default_factory=list)
     state_due_ms: int = 0
     spool: list[int] = field(default_factory=list)
-    acked: dict[str, int] = field(default_factory=dict)
+    queue: list[int] = field(default_factory=list)
+    nonce: int = 0
+    worker: bool = False
+    stopped_ms: int = 10 * DAY_MS
+    """Since when, after an order was obeyed, nothing may leave it."""
 
     def blocked(self, now_ms: int) -> bool:
-        return any(start <= now_ms < end for start, end in (self.cut, self.asleep, self.down))
+        return self.cut[0] <= now_ms < self.cut[1] or self.frozen(now_ms)
 
     def frozen(self, now_ms: int) -> bool:
-        return any(start <= now_ms < end for start, end in (self.asleep, self.down))
+        return self.asleep[0] <= now_ms < self.asleep[1] or self.down[0] <= now_ms < self.down[1]
 
     def free_ms(self, now_ms: int) -> int:
         return max((end for start, end in (self.cut, self.asleep, self.down) if start <= now_ms < end), default=now_ms)
@@ -277,6 +301,7 @@ class Order:
 
     halt: d.Halt
     signed: bytes
+    append_ms: int
     accepted_ms: int | None = None
     effective_ms: int | None = None
     lifted_ms: int = 10 * DAY_MS
@@ -300,7 +325,9 @@ class World:
         self._n = 0
         self.now_ms = 0
         self.halt_ms = chance.randrange(12_000, 25_000)
-        self.service, self.memory = self.site.knowledge(state=self.site.state), service.Memory()
+        self.service_knows, self.service = self.site.knowledge(state=self.site.state), service.Service()
+        self.desk = self.site.knowledge(state=self.site.state)
+        self.disk = service.dump(service.Memory())
         self.service_down = self._span(0.25, 500, 6_000)
         self.set_back_ms = chance.randrange(1_000, 30_000) if chance.random() < 0.2 else 0
         if ahead_ms:
@@ -308,7 +335,7 @@ class World:
         self.fence_knowledge = self.site.knowledge(state=self.site.state)
         self.fence_down = self._span(0.4, 500, 20_000)
         self.fence: Fence[str, tuple[int, int]] = Fence()
-        self.fence_state_due_ms = 0
+        self.fence_due_ms = Counter[str]()
         self.fence_halt_lag_ms = chance.randrange(4_000) if chance.random() < 0.4 else 0
         self.broker_off_ms = chance.randrange(-400, 400)
         self.states, self.orders = [self.site.state], dict[str, Order]()
@@ -316,16 +343,41 @@ class World:
         self.appended: dict[tuple[int, int], int] = {}
         self.decided: dict[tuple[int, int], Admitted | Refuses] = {}
         self.acks: list[d.Ack] = []
+        self.lies: list[str] = []
         self.boards: list[tuple[int, rollcall.Board]] = []
         self.refused_documents: Counter[str] = Counter()
+        self._orders_of: dict[str, list[Order]] = {}
         self.endpoints = [self._endpoint(name, n) for n, (name, _, _) in enumerate(self.site.people)]
         self._plan()
 
     def run(self) -> World:
-        while self._queue:
-            self.now_ms, _, act, arguments = heapq.heappop(self._queue)
-            act(*arguments)
+        with self._weakened():
+            while self._queue:
+                self.now_ms, _, act, arguments = heapq.heappop(self._queue)
+                act(*arguments)
         return self
+
+    @contextmanager
+    def _weakened(self) -> Iterator[None]:
+        """The product with a mutant's rule in the place of its own."""
+        rules, decided, accepted = self.rules, gate.decide, gate.accept
+
+        def weak_decide(*known: Any, boot_ms: int, **more: Any) -> Permission:
+            said = decided(*known, boot_ms=boot_ms, **more)
+            return rules.gate(said, boot_ms - self.acting.window.beacon_ms) if rules.gate else said
+
+        def weak_accept(grant: d.Grant, *, boot_ms: int, **more: Any) -> Permit | None:
+            permit = accepted(grant, boot_ms=boot_ms, **more)
+            wall_ms = T0 + self.now_ms + self.acting.wall_off_ms
+            return rules.permit(permit, wall_ms, boot_ms) if rules.permit and permit else permit
+
+        gate.decide = weak_decide if rules.gate else decided
+        gate.accept = weak_accept if rules.permit else accepted
+        service.accept = rules.accept or ACCEPT
+        try:
+            yield
+        finally:
+            gate.decide, gate.accept, service.accept = decided, accepted, ACCEPT
 
     def at(self, at_ms: int, act: Callable[..., None], *arguments: Any) -> None:
         self._n += 1
@@ -344,10 +396,11 @@ class World:
     def _endpoint(self, name: str, n: int) -> Endpoint:
         chance = self.chance
         made = Endpoint(
-            name, f"team-{n % TEAMS}", self.site.knowledge(only=name, state=self.site.state), chance.randrange(1_000, 10**9),
-            chance.randrange(-240, 240), int(chance.gauss(0, 30_000)), chance.random() < 0.1,
+            name, f"team-{n % TEAMS}", self.site.knowledge(only=name, state=self.site.state), window.RunWindow(name),
+            chance.randrange(10**6, 10**9), chance.randrange(-240, 240), int(chance.gauss(0, 30_000)), chance.random() < 0.1,
         )  # fmt: skip
         made.line_ms = chance.randrange(300, 1_300) if chance.random() < 0.25 else 0
+        made.tough_ms = chance.randrange(1, 4_000) if chance.random() < 0.05 else 0
         dice = chance.random()
         if dice < 0.2:
             made.cut = self._span(1, 1_000, 40_000)
@@ -373,7 +426,9 @@ class World:
         self.at(chance.randrange(8_000, 50_000), self._order, d.Scope("team", "team-3"), "capture", 2)
         self.at(chance.randrange(8_000, resume_ms), self._order, d.Scope("endpoint", "ep-1"), "processing", 3)
         self.at(CAPTURE_MS, self._next_state, True)
-        self.at(0, self._beats)
+        self.at(0, self._ticks)
+        if self.service_down[1]:
+            self.at(self.service_down[0], self._service_crashes)
 
     # -- the service and the officers ---------------------------------------------------------------------------------
 
@@ -385,62 +440,101 @@ class World:
         back = self.set_back_ms if self.service_down[1] and self.now_ms >= self.service_down[1] else 0
         return T0 + self.now_ms - back
 
-    def _beats(self) -> None:
-        self._beat()
-        if self.now_ms < CAPTURE_MS + DRAIN_MS:
-            self.at(self.now_ms + service.BEACON_EVERY_MS, self._beats)
-
-    def _beat(self) -> None:
-        if not self._serving():
+    def _ticks(self) -> None:
+        """A Tick whenever a beacon may be due."""
+        if self.now_ms > CAPTURE_MS + DRAIN_MS:
             return
-        self.memory = service.load(service.dump(self.memory))
-        self.memory, said = service.vouch(self.memory, self.service, self._wall_ms())
-        signed = sign(said, "beacon")
-        self.service.learn(BEACON, signed)
-        self._tell_all(BEACON, signed)
+        if self._serving():
+            self._service_does(service.Tick(True))
+        due_ms = self.now_ms + self.service.due_ms - self._wall_ms()
+        self.at(max(self.now_ms + 20, due_ms if self._serving() else self.service_down[1] + 1), self._ticks)
 
-    def _order(self, scope: d.Scope, what: str, number: int) -> None:
-        order = d.Halt(SITE, scope, what, "sim", self.chance.choice(("drop", "seal")), T0 + self.now_ms, 600_000, str(number))
-        signed = sign(order, self.chance.choice(("officer-1", "officer-2", "officer-3")))
-        self.orders[id_of(signed)] = Order(order, signed)
-        self._tell_all(HALT, signed)
-        self.at(self.now_ms + self.chance.randrange(1, 1_500), self._service_hears, signed, T0 + self.now_ms)
-        if self.thief and number == 1:
-            self.at(self.now_ms, self._steals, 0)
+    def _service_crashes(self) -> None:
+        """In a beacon, anywhere in what it was to do; it comes back with what is on its disk and on the topics."""
+        due = replace(self.service, due_ms=0)
+        _, outputs = service.step(due, self.service_knows, service.Tick(True), self._wall_ms())
+        for output in outputs[: self.chance.randrange(len(outputs) + 1)]:
+            self._service_carries_out(output)
+        self.at(self.service_down[1], self._service_returns)
 
-    def _service_hears(self, signed: bytes, append_ms: int) -> None:
-        if not self._serving():
-            self.at(self.service_down[1], self._service_hears, signed, append_ms)
-            return
-        halt_id, order = id_of(signed), self.orders[id_of(signed)]
-        self.service.learn(HALT, signed)
-        self.memory = self.rules.accept(self.memory, halt_id, order.halt, append_ms, self._wall_ms())
-        order.accepted_ms, order.effective_ms = self.now_ms, self.memory.effective[halt_id] - T0
-        self._beat()
+    def _service_returns(self) -> None:
+        self.service = service.Service(service.load(self.disk))
+        self.service_knows = self.site.knowledge(state=self.states[-1])
+        for halt_id, order in self.orders.items():
+            self.service_knows.learn(HALT, order.signed)
+            self._service_does(service.Heard(order.halt, halt_id, order.append_ms, b""))
+
+    def _service_does(self, given: service.Input) -> None:
+        self.service, outputs = service.step(self.service, self.service_knows, given, self._wall_ms())
+        for output in outputs:
+            self._service_carries_out(output)
+
+    def _service_carries_out(self, output: service.Output) -> None:
+        match output:
+            case service.Remember():
+                self.disk = service.dump(output.memory) if self.rules.kept else self.disk
+                for halt_id, effective_ms in output.memory.effective.items():
+                    if self.orders[halt_id].accepted_ms is None:
+                        self._accepted(halt_id, effective_ms)
+            case service.Say("control.beacon.v1", _, beacon):
+                signed = sign(beacon, "beacon")
+                self.service_knows.learn(BEACON, signed)
+                self._hears(self.desk, BEACON, signed)
+                self._tell_all(BEACON, signed)
+            case service.Say(_, nonce, grant):
+                endpoint = self.endpoints[int(nonce.split("/")[0])]
+                self.at(self.now_ms + self.delay_ms() + endpoint.line_ms, self._granted, endpoint, grant)
+                if self.chance.random() < 0.05:  # a replay, long after
+                    self.at(self.now_ms + self.chance.randrange(5_000, 30_000), self._granted, endpoint, grant)
+
+    def _accepted(self, halt_id: str, effective_ms: int) -> None:
+        order = self.orders[halt_id]
+        order.accepted_ms, order.effective_ms = self.now_ms, effective_ms - T0
         for after_ms in (1_000, 5_000, rollcall.LEASE_OVER_MS):
             if order.halt.what == "capture":
                 self.at(self.now_ms + after_ms, self._board, halt_id)
 
+    def _order(self, scope: d.Scope, what: str, number: int) -> None:
+        order = d.Halt(SITE, scope, what, "sim", self.chance.choice(("drop", "seal")), T0 + self.now_ms, 600_000, str(number))
+        signed = sign(order, self.chance.choice(("officer-1", "officer-2", "officer-3")))
+        self.orders[id_of(signed)] = Order(order, signed, T0 + self.now_ms)
+        self.desk.learn(HALT, signed)
+        self._tell_all(HALT, signed)
+        self.at(self.now_ms + self.chance.randrange(1, 1_500), self._service_hears, signed)
+        if self.thief and number == 1:
+            self.at(self.now_ms, self._steals, 0)
+
+    def _service_hears(self, signed: bytes) -> None:
+        if not self._serving():
+            self.at(self.service_down[1] + 1, self._service_hears, signed)
+            return
+        halt_id, order = id_of(signed), self.orders[id_of(signed)]
+        self.service_knows.learn(HALT, signed)
+        self._service_does(service.Heard(order.halt, halt_id, order.append_ms, b""))
+        self._service_does(service.Tick(True))
+
     def _board(self, halt_id: str) -> None:
         """The service's clock has reached this time if the wall clock was not set back; then the board has to say less."""
-        service_ms = service.service_ms(self.memory, self._wall_ms())
-        self.boards.append((self.now_ms, rollcall.call(self.service, halt_id, self.acks, service_ms)))
+        service_ms = service.service_ms(self.service.memory, self._wall_ms())
+        self.boards.append((self.now_ms, rollcall.call(self.desk, halt_id, self.acks, service_ms)))
 
     def _next_state(self, lift: bool) -> None:
         """k of n renew the state, or resume: `lift` takes back all but the orders for team-3."""
-        accepted = all(self.orders[halt_id].effective_ms is not None for halt_id in self.service.in_force())
+        accepted = all(self.desk.effective_ms(halt_id) is not None for halt_id in self.desk.in_force())
         if not self._serving() or not accepted:
             self.at(self.now_ms + 500, self._next_state, lift)
             return
-        lifts = [i for i in self.service.in_force() if self.orders[i].halt.scope.name != "team-3"] if lift else []
-        made = resume.next_state(self.service, lifts, T0 + self.now_ms)
+        lifts = [i for i in self.desk.in_force() if self.orders[i].halt.scope.name != "team-3"] if lift else []
+        made = resume.next_state(self.desk, lifts, T0 + self.now_ms)
         for halt_id in lifts:
             self.orders[halt_id].lifted_ms, self.orders[halt_id].lift_epoch = self.now_ms, made.epoch
         signed = sign(made, *self.chance.sample(("officer-1", "officer-2", "officer-3"), 2))
         self.states.append(signed)
-        self.service.learn(STATE, signed)
+        for reader in (self.desk, self.service_knows):
+            reader.learn(STATE, signed)
         self._tell_all(STATE, signed)
-        self._beat()
+        self._service_does(service.Heard(made, id_of(signed), T0 + self.now_ms, b""))
+        self._service_does(service.Tick(True))
 
     # -- the network --------------------------------------------------------------------------------------------------
 
@@ -450,8 +544,7 @@ class World:
                 self._tell(endpoint, topic, value)
         if fence:
             due_ms = self.now_ms + self.delay_ms() + (self.fence_halt_lag_ms if topic == HALT else 0)
-            if topic == STATE:
-                due_ms = self.fence_state_due_ms = max(due_ms, self.fence_state_due_ms + 1)
+            due_ms = self.fence_due_ms[topic] = max(due_ms, self.fence_due_ms[topic] + 1)  # a topic is read in its order
             self.at(due_ms, self._fence_hears, topic, value)
 
     def _tell(self, endpoint: Endpoint, topic: str, value: bytes) -> None:
@@ -490,42 +583,80 @@ class World:
     def _boot_ms(self, endpoint: Endpoint) -> int:
         return self.rules.boot_ms(endpoint.true_boot_ms(self.now_ms), endpoint.slept_ms(self.now_ms))
 
+    def _does(self, endpoint: Endpoint, given: window.Input) -> None:
+        """As the agent: all outputs in order, then what became of them."""
+        self.acting, waiting = endpoint, [given]
+        while waiting:
+            boot_ms = self._boot_ms(endpoint)
+            after, outputs = window.step(endpoint.window, endpoint.knowledge, waiting.pop(), boot_ms)
+            for output in outputs:
+                answer = self._carries_out(endpoint, output)
+                if answer is not None:
+                    waiting.append(answer)
+            endpoint.window = after
+
+    def _carries_out(self, endpoint: Endpoint, output: window.Output) -> window.Input | None:
+        now_ms = self.now_ms
+        match output:
+            case window.Open():
+                endpoint.worker, endpoint.stopped_ms = True, 10 * DAY_MS
+            case window.Kill():
+                if endpoint.worker:
+                    endpoint.worker, endpoint.runs_until_ms = False, now_ms + endpoint.tough_ms
+                return window.Reaped(self.rules.reaped(now_ms >= endpoint.runs_until_ms))
+            case window.ThrowAway() if self.rules.purged:
+                endpoint.spool, endpoint.queue = endpoint.queue + endpoint.spool, []
+            case window.Dispose():
+                endpoint.spool = []
+            case window.Acknowledge():
+                if now_ms < endpoint.runs_until_ms:
+                    self.lies.append(f"ack: {endpoint.name} at {now_ms}, its worker runs until {endpoint.runs_until_ms}")
+                endpoint.stopped_ms = now_ms
+                when = (output.epoch, output.seen_ms, output.stopped_ms)
+                ack = d.Ack(SITE, endpoint.name, "", output.halt_id, *when, True, 0, 0, "dropped", "")
+                self.at(endpoint.free_ms(now_ms) + self.delay_ms(), self._acknowledged, ack)
+            case window.Ask():
+                if not endpoint.blocked(now_ms):
+                    self.at(now_ms + self.delay_ms(), self._asked, output.request)
+        return None
+
     def _turn(self, endpoint: Endpoint) -> None:
-        """As the agent's: read, decide, obey, ask, capture, send."""
+        """As the agent's process: read, let the core decide, capture while a window is open, send."""
         now_ms = self.now_ms
         if endpoint.down[1] and now_ms >= endpoint.down[0] and not endpoint.restarted:
             self._restart(endpoint)
         if endpoint.frozen(now_ms):
             return
-        boot_ms = self._boot_ms(endpoint)
-        self._read(endpoint, boot_ms)
-        knowledge = endpoint.knowledge
-        said = gate.decide(knowledge, endpoint.name, endpoint.permit, Switches(), caught_up=endpoint.caught_up, boot_ms=boot_ms)
-        said = self.rules.gate(said, boot_ms - endpoint.beacon_boot_ms)
-        if endpoint.permit and not (said.allowed and said.epoch == endpoint.session_epoch):
-            endpoint.permit = None  # a run window ends when the gate closes; the next one begins with a new grant
-        elif endpoint.permit:
-            self._capture(endpoint, endpoint.permit, boot_ms, said.epoch)
-        if said.answer is Answer.HALTED and endpoint.caught_up:
-            self._obey(endpoint, said.epoch)
-        elif said.ask and boot_ms - endpoint.asked[1] >= ASK_AGAIN_MS:
-            self._ask(endpoint, boot_ms)
-        if not endpoint.blocked(now_ms) and said.answer not in (Answer.HALTED, Answer.UNREAD):
+        self._read(endpoint)
+        self._does(endpoint, window.Tick(AGREED, endpoint.caught_up, self._nonce(endpoint)))
+        session = endpoint.window.session
+        if session is not None:
+            endpoint.spool.append(len(self.captured))
+            hi_ms = window.service_ms(endpoint.window, endpoint.knowledge, self._boot_ms(endpoint))
+            self.captured.append(Captured(endpoint.name, now_ms, hi_ms, session.epoch))
+        if endpoint.spool and not endpoint.blocked(now_ms) and endpoint.window.answer not in window.CLOSED:
             self._send(endpoint)
 
-    def _read(self, endpoint: Endpoint, boot_ms: int) -> None:
+    def _nonce(self, endpoint: Endpoint) -> str:
+        endpoint.nonce += 1
+        return f"{endpoint.name[3:]}/{endpoint.nonce}"
+
+    def _read(self, endpoint: Endpoint) -> None:
         if endpoint.blocked(self.now_ms):
             return
         while endpoint.mail and endpoint.mail[0][0] <= self.now_ms:
             _, _, topic, value = heapq.heappop(endpoint.mail)
-            if self._hears(endpoint.knowledge, topic, value) is not None and topic == BEACON:
-                endpoint.beacon_boot_ms = boot_ms
+            document = self._hears(endpoint.knowledge, topic, value)
+            if document is not None:
+                self._does(endpoint, window.Heard(document))
 
     def _restart(self, endpoint: Endpoint) -> None:
         """The process dies; its spool and its floor stay. What stands on the compacted topics is read again, later."""
-        endpoint.restarted, endpoint.permit, endpoint.caught_up = True, None, False
+        endpoint.restarted, endpoint.caught_up, endpoint.worker = True, False, False
+        endpoint.runs_until_ms = 0  # the kernel ends a worker with its parent
         endpoint.knowledge = self.site.knowledge(only=endpoint.name, floor=endpoint.knowledge.epoch_floor)
-        endpoint.asked = ("", -ASK_AGAIN_MS)
+        endpoint.window = window.RunWindow(endpoint.name)
+        endpoint.spool, endpoint.queue = endpoint.queue + endpoint.spool, []
         self.at(endpoint.down[1] + self.delay_ms(), self._reread, endpoint)
 
     def _reread(self, endpoint: Endpoint) -> None:
@@ -536,75 +667,62 @@ class World:
         heapq.heapify(endpoint.mail)
         endpoint.state_due_ms = self.now_ms
         for topic, value in [(STATE, self.states[-1]), *((HALT, order.signed) for order in self.orders.values())]:
-            self._hears(endpoint.knowledge, topic, value)
+            document = self._hears(endpoint.knowledge, topic, value)
+            if document is not None:
+                self._does(endpoint, window.Heard(document))
         endpoint.caught_up = True
 
-    def _capture(self, endpoint: Endpoint, permit: Permit, boot_ms: int, epoch: int) -> None:
-        endpoint.spool.append(len(self.captured))
-        self.captured.append(Captured(endpoint.name, self.now_ms, permit_time_ms(permit, boot_ms), epoch))
-
-    def _obey(self, endpoint: Endpoint, epoch: int) -> None:
-        for halt_id in gate.standing_orders(endpoint.knowledge, endpoint.name):
-            order = endpoint.knowledge.halts.get(halt_id)
-            if order is not None and halt_id not in endpoint.acked:
-                endpoint.acked[halt_id] = self.now_ms
-                buffered, endpoint.spool = len(endpoint.spool), []
-                ack = d.Ack(SITE, endpoint.name, "", halt_id, epoch, 0, T0 + self.now_ms, True, 0, buffered, "dropped", "")
-                self.at(endpoint.free_ms(self.now_ms) + self.delay_ms(), self.acks.append, ack)
-
-    def _ask(self, endpoint: Endpoint, boot_ms: int) -> None:
-        endpoint.asked = (f"{endpoint.name}/{self.now_ms}", boot_ms)
-        if not endpoint.blocked(self.now_ms):
-            self.at(self.now_ms + self.delay_ms(), self._answer, endpoint, *endpoint.asked)
-
-    def _answer(self, endpoint: Endpoint, nonce: str, boot_ms: int) -> None:
-        if not self._serving():
-            return
-        request = d.Request(SITE, endpoint.name, nonce, boot_ms, "", 1)
-        try:
-            grant = service.answer(self.memory, self.service, request, nonce, self._wall_ms(), bytes(16))
-        except Refused:
-            return
-        self.at(self.now_ms + self.delay_ms() + endpoint.line_ms, self._granted, endpoint, grant)
-        if self.chance.random() < 0.05:  # a replay, long after
-            self.at(self.now_ms + self.chance.randrange(5_000, 30_000), self._granted, endpoint, grant)
+    def _asked(self, request: d.Request) -> None:
+        if self._serving():
+            name = d.digest(d.dump(request))
+            self._service_does(service.Heard(request, name, T0 + self.now_ms, self.chance.randbytes(16)))
 
     def _granted(self, endpoint: Endpoint, grant: d.Grant) -> None:
-        nonce, asked_ms = endpoint.asked
-        state = endpoint.knowledge.state
-        if endpoint.blocked(self.now_ms) or grant.nonce != nonce or state is None:
-            return
-        endpoint.asked = ("", asked_ms)
-        boot_ms = self._boot_ms(endpoint)
-        permit = gate.accept(
-            grant, nonce=nonce, request_digest=nonce, request_boot_ms=asked_ms, epoch=state.epoch, boot_ms=boot_ms
-        )
-        if permit is not None:
-            endpoint.permit = self.rules.permit(permit, T0 + self.now_ms + endpoint.wall_off_ms, boot_ms)
-            endpoint.session_epoch = state.epoch
+        if not endpoint.blocked(self.now_ms):
+            self._does(endpoint, window.Heard(grant))
+
+    def _acknowledged(self, ack: d.Ack) -> None:
+        self.acks.append(ack)
+        if self._serving():
+            self._service_does(service.Heard(ack, "", T0 + self.now_ms, b""))
 
     def _send(self, endpoint: Endpoint) -> None:
-        """First in, first out; now and then the line is slow, and now and then a batch is sent twice."""
+        """First in, first out; now and then the client is slow, or the line, and now and then a batch is sent twice."""
         if self.chance.random() < 0.1:
             return
-        sent, endpoint.spool = endpoint.spool, []
+        endpoint.queue += endpoint.spool
+        endpoint.spool = []
+        if self.chance.random() < 0.9:
+            self._leaves(endpoint)
+        else:
+            self.at(self.now_ms + self.chance.randrange(3_000), self._leaves, endpoint)
+
+    def _leaves(self, endpoint: Endpoint) -> None:
+        """What a client held is on the wire: nobody takes it back any more."""
+        if endpoint.blocked(self.now_ms) or not endpoint.queue:
+            return
+        sent, endpoint.queue = endpoint.queue, []
+        if self.now_ms > endpoint.stopped_ms:
+            self.lies.append(f"sent: {len(sent)} left {endpoint.name} at {self.now_ms}, it stopped at {endpoint.stopped_ms}")
         due_ms = self.now_ms + self.delay_ms()
-        for n in sent:
-            self.at(due_ms, self._append, n, 0)
-            if self.chance.random() < 0.02:
-                self.at(due_ms + self.chance.randrange(30_000), self._append, n, 1)
+        self.at(due_ms, self._append, sent, 0)
+        again = [n for n in sent if self.chance.random() < 0.02]
+        if again:
+            self.at(due_ms + self.chance.randrange(30_000), self._append, again, 1)
 
     # -- the fence ----------------------------------------------------------------------------------------------------
 
-    def _append(self, n: int, copy: int) -> None:
-        self.appended[n, copy] = T0 + self.now_ms + self.broker_off_ms
-        self.at(self.now_ms + int(self.chance.expovariate(1 / 100)), self._arrives, n, copy)
+    def _append(self, sent: list[int], copy: int) -> None:
+        for n in sent:
+            self.appended[n, copy] = T0 + self.now_ms + self.broker_off_ms
+        self.at(self.now_ms + int(self.chance.expovariate(1 / 100)), self._arrives, sent, copy)
 
     def _fence_up(self) -> bool:
         return not self.fence_down[0] <= self.now_ms < self.fence_down[1]
 
-    def _arrives(self, n: int, copy: int) -> None:
-        self.fence.offer(self.captured[n].endpoint, n, (n, copy))
+    def _arrives(self, sent: list[int], copy: int) -> None:
+        for n in sent:
+            self.fence.offer(self.captured[n].endpoint, n, (n, copy))
         self._decide()
 
     def _fence_hears(self, topic: str, value: bytes) -> None:
@@ -632,16 +750,18 @@ class World:
 
     def _steals(self, n: int) -> None:
         """With the beacon's key: vouch to endpoints that nothing is ordered. With an officer's: all that one alone may not."""
-        state = self.service.state
+        state = self.desk.state
         assert state is not None
         if self.thief == "beacon":
             ahead_ms = self.chance.choice((0, 0, 300, 20_000))
-            forged = d.Beacon(SITE, state.epoch, self.service.state_digest, T0 + self.now_ms + ahead_ms, n, 3_600_000, ())
+            forged = d.Beacon(SITE, state.epoch, self.desk.state_digest, T0 + self.now_ms + ahead_ms, n, 3_600_000, ())
             self._tell_all(BEACON, sign(forged, "beacon"), fence=False)
         else:
-            alone = resume.next_state(self.service, self.service.in_force(), T0 + self.now_ms)
+            known = [i for i in self.desk.in_force() if self.desk.effective_ms(i) is not None]
+            alone = resume.next_state(self.desk, known, T0 + self.now_ms)
             self._tell_all(STATE, sign(alone, "officer-1"))
             self._tell_all(STATE, sign(alone, "officer-1", "beacon"))
+            self._tell_all(ROOT, sign(replace(self.site.root, version=2), "officer-1"))
             vouched = d.Beacon(SITE, state.epoch + 1, "00" * 32, T0 + self.now_ms + 60_000, n, 10_000, ())
             self._tell_all(BEACON, sign(vouched, "officer-1"))
         if n < 10:
@@ -650,13 +770,16 @@ class World:
     # -- what must hold -----------------------------------------------------------------------------------------------
 
     def faults(self) -> list[str]:
-        """What went wrong, each line headed by the property: leak, lease, board, stall, lost."""
-        return [*self._leaks(), *self._overruns(), *self._boards_that_lie(), *self._stalls(), *self._losses()]
+        """What went wrong, each line headed by the property: leak, lease, board, stall, lost, ack, sent."""
+        return [*self.lies, *self._leaks(), *self._overruns(), *self._boards_that_lie(), *self._stalls(), *self._losses()]
 
-    def _about(self, endpoint: str, what: str = "capture") -> list[Order]:
-        enrolment = self.service.enrolments[endpoint]
-        orders = [order for order in self.orders.values() if order.halt.what == what]
-        return [order for order in orders if covers(order.halt.scope, SITE, endpoint, enrolment)]
+    def _about(self, endpoint: str) -> list[Order]:
+        """Orders that stop capture at an endpoint."""
+        if endpoint not in self._orders_of:
+            enrolment = self.desk.enrolments[endpoint]
+            orders = [order for order in self.orders.values() if order.halt.what == "capture"]
+            self._orders_of[endpoint] = [o for o in orders if covers(o.halt.scope, SITE, endpoint, enrolment)]
+        return self._orders_of[endpoint]
 
     def _leaks(self) -> Iterator[str]:
         """Admitted although captured at or after the effective time of an order and before k of n lifted it."""

@@ -19,7 +19,7 @@ def runs() -> dict[int, tuple[list[str], Counter[str]]]:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_no_leak_no_capture_past_its_lease_no_board_that_lies_no_stall_and_no_loss(runs: dict, seed: int) -> None:
+def test_no_leak_no_capture_past_its_lease_no_board_or_ack_that_lies_no_stall_and_no_loss(runs: dict, seed: int) -> None:
     assert runs[seed][0] == [], f"again: make simulate SEEDS=1 FIRST={seed} ENDPOINTS={SIZE}"
 
 

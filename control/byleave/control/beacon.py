@@ -92,7 +92,7 @@ class Remember:
 
 @dataclass(frozen=True, slots=True)
 class Say:
-    """Sign and publish."""
+    """Sign and publish. A beacon is folded into `knowledge`, too: by its time the service knows which drills are over."""
 
     topic: str
     key: str
