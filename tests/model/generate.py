@@ -91,6 +91,10 @@ FULL: Mapping[str, str] = {
     "asked": " && ".join(PROPERTIES.values()),
     "whose": HONEST,
     "stamp_epoch": "epoch",
+    "begun": any_beacon("epoch_of[{0}] >= STAMP && {0} <= append + SKEW"),
+    "remembers": "",
+    "arrives": "",
+    "admits": "",
     "stamp_refuses": " || append > effective[i] + SKEW",
     "closes": conditions(NOT_OLDER, STATE_READ, COVERS_HI, COVERS_APPEND),
 }

@@ -37,6 +37,7 @@ byte epoch = 0;             /* what the batch says of itself */
 byte hi = 0;
 byte append = 0;            /* what the broker says of it */
 
+
 bool withheld = false;      /* refused without a reason, or waiting once everything was read */
 
 #define LIFTED_BY(i, e) (lifted[i] != 0 && lifted[i] <= (e))
@@ -96,7 +97,7 @@ proctype Beacon() { /* of two orders that are alike, 0 is the first */
 }
 
 /* the broker's stamp, by a clock that is up to 2 s off (section 5) */
-inline arrive() { if :: append = now - SKEW :: append = now :: append = now + SKEW fi; batch = APPENDED }
+inline arrive() { if :: append = now - SKEW :: append = now :: append = now + SKEW fi;  batch = APPENDED }
 
 /* section 4: hi < T + lease, T not ahead of hi, the beacon's state is its own, no order stops it. It may know more orders than the beacon lists,
  * and then it captures less: that is left out. */
@@ -155,6 +156,7 @@ proctype Broker() { /* the batch comes at once, late, or never */
 #define STOPS(i) (KNOWN(i) && !(LIFT(i) && lifted[i] <= STAMP) && (mine[i] || !READ(i)))
 #define LATE(i) (hi >= effective[i] || append > effective[i] + SKEW)
 #define REFUSES(i) (STOPS(i) && TIMED(i) && LATE(i) && READ(i))
+#define BEGUN ((epoch_of[1] >= STAMP && 1 <= append + SKEW) || (epoch_of[2] >= STAMP && 2 <= append + SKEW) || (epoch_of[3] >= STAMP && 3 <= append + SKEW) || (epoch_of[4] >= STAMP && 4 <= append + SKEW) || (epoch_of[5] >= STAMP && 5 <= append + SKEW)) /* E was in force at most 2 s after the broker's stamp: its first beacon says from when */
 #define WAITS(i) (STOPS(i) && (!TIMED(i) || (LATE(i) && !READ(i))))
 
 inline decide() { /* section 5, row by row */
@@ -167,7 +169,8 @@ inline decide() { /* section 5, row by row */
         answer = (heard != 0 && epoch_of[heard] <= state && heard > append + SKEW -> REFUSE : WAIT)
      :: else ->
         if
-        :: REFUSES(0) || REFUSES(1) -> answer = REFUSE                            /* halted */
+        :: !BEGUN -> answer = REFUSE                                              /* epoch not begun */
+        :: BEGUN && (REFUSES(0) || REFUSES(1)) -> answer = REFUSE                 /* halted */
         :: else ->
            if
            :: WAITS(0) || WAITS(1) -> answer = WAIT                               /* no effective time, or not read yet */
@@ -216,7 +219,7 @@ proctype Fence() {
        d_step {
          decide();
          if
-         :: answer == ADMIT -> batch = ADMITTED; settled()
+         :: answer == ADMIT -> batch = ADMITTED;  settled()
          :: else -> withheld = withheld || (answer == REFUSE && OWED)
          fi;
          ask(); forget()
@@ -231,7 +234,7 @@ proctype Fence() {
          listed_0 = effective[0] != 0; listed_1 = effective[1] != 0;
          decide();
          withheld = withheld || answer == WAIT || (OWED && answer != ADMIT);
-         batch = (answer == ADMIT -> ADMITTED : DONE);
+         batch = (answer == ADMIT -> ADMITTED : DONE); 
          ask(); settled(); forget()
        } }
   od

@@ -31,7 +31,7 @@ def test_each_variant_is_another_text_and_asks_for_one_thing_or_takes_one_away(l
     text, variants = load("generate").text, load("variants").ALL
     assert len({text(variant.rules) for variant in variants}) == len(variants)
     for variant in variants:
-        assert len(set(variant.changes) - {"whose", "asked", "times"}) <= 2, variant.name
+        assert len(set(variant.changes) - {"whose", "asked", "times", "remembers", "arrives", "admits"}) <= 2, variant.name
         assert "$" not in text(variant.rules)
 
 
