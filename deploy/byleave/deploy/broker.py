@@ -19,14 +19,13 @@ from xml.sax.saxutils import escape
 
 from byleave.core.errors import Broken, Misconfigured, Transient
 from byleave.deploy import process
-from byleave.deploy.jvm import Jvm, archive_path, find_jvm, kafka_jars
+from byleave.deploy.jvm import archive_path, find_jvm, kafka_jars
 from byleave.deploy.templates import fill
 
 HOST = "127.0.0.1"
 PORT_DEFAULT = 19093
 READY_S_MAX = 90.0
 STOP_S_MAX = 30.0
-HEAP_MIB = 512
 _READY = "Kafka Server started"
 
 
@@ -122,10 +121,15 @@ def _launch(home: Path, folder: Path, ports: Ports) -> int:
         old.unlink(
             missing_ok=True
         )  # of a broker that was killed: readiness is read from the log, an archive may be half written
+    (folder / "jvm.options").write_text(fill("jvm.options", folder=folder, jars=jars), encoding="utf-8")
     archive = archive_path(jvm, jars)
+    kept = [f"-XX:SharedArchiveFile={archive}"] if archive.is_file() else []
+    java = [str(jvm.java), f"@{folder}/jvm.options"]
     if not (folder / "data" / "meta.properties").exists():
-        _format(folder, jvm, jars, archive)
-    pid = _spawn(folder, [str(jvm.java), *_options(folder, archive), "-cp", f"{jars}/*", "kafka.Kafka", "server.properties"])
+        _format(folder, [*java, *kept])
+    # An archive is written when this broker ends, and kept by `stop`; a JVM that cannot use one goes on without.
+    sharing = kept or [f"-XX:ArchiveClassesAtExit={folder}/{archive.name}"]
+    pid = _spawn(folder, [*java, *sharing, "kafka.Kafka", str(folder / "server.properties")])
     process.remember(folder / "pid", pid)
     return pid
 
@@ -141,35 +145,10 @@ def free_ports(count: int) -> list[int]:
     return found
 
 
-def _options(folder: Path, archive: Path) -> list[str]:
-    """C1, the serial collector and a class-data archive: ready in 3 CPU-seconds instead of 10."""
-    if archive.is_file():
-        sharing = [f"-XX:SharedArchiveFile={archive}"]
-    else:  # written when this broker ends, and kept by `stop`; a JVM that cannot use an archive goes on without one
-        sharing = [f"-XX:ArchiveClassesAtExit={folder}/{archive.name}"]
-    return [
-        f"-Xmx{HEAP_MIB}m",
-        "-Xms128m",
-        "-XX:+UseSerialGC",
-        "-XX:TieredStopAtLevel=1",
-        "-XX:-UsePerfData",
-        "-XX:+ExitOnOutOfMemoryError",
-        f"-XX:ErrorFile={folder}/crash.log",
-        "-Xlog:cds=off",
-        "-Xlog:cds+dynamic=off",
-        *sharing,
-        "-Djava.awt.headless=true",
-        f"-Dlog4j2.configurationFile={folder}/log4j2.xml",
-    ]
-
-
-def _format(folder: Path, jvm: Jvm, jars: Path, archive: Path) -> None:
+def _format(folder: Path, java: list[str]) -> None:
     """Gives the empty data folder its cluster id (16 random bytes, made here: a JVM start less)."""
     cluster_id = base64.urlsafe_b64encode(os.urandom(16)).decode().rstrip("=").replace("-", "_")
-    quick = [f"-XX:SharedArchiveFile={archive}"] if archive.is_file() else []
-    command = [str(jvm.java), "-Xmx128m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-XX:-UsePerfData", *quick]
-    command += ["-Xlog:cds=off", f"-Dlog4j2.configurationFile={folder}/log4j2.xml", "-cp", f"{jars}/*"]
-    command += ["kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", "server.properties"]
+    command = [*java, "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", "server.properties"]
     try:
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=READY_S_MAX, check=False)
     except subprocess.TimeoutExpired:
@@ -189,7 +168,6 @@ def _spawn(folder: Path, command: list[str]) -> int:
         (os.POSIX_SPAWN_OPEN, 1, str(folder / "console.log"), wanted, 0o600),
         (os.POSIX_SPAWN_DUP2, 1, 2),
     ]
-    command[-1] = str(folder / command[-1])
     return os.posix_spawn(command[0], command, dict(os.environ), file_actions=streams, setpgroup=0)
 
 

@@ -45,28 +45,26 @@ app.add_typer(topics, name="topics")
 run = typer.Typer(help="Run one role of the site in this process.", no_args_is_help=True)
 app.add_typer(run, name="run")
 _AS_IT_STANDS = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": list[str]()}
+_ROLES = {
+    "agent": ("producers.main", "Capture on this endpoint, while its permit is fresh."),
+    "beacon": ("control.beacon_main", "Vouch once a second for the state in force."),
+    "drill": ("control.drill_main", "Halt the canary once an hour, and see whether each brake holds."),
+    "keyring": ("sinks.keyring_main", "Hold the keys and put every look on record."),
+    "redactor": ("processors.main", "Open, redact and seal again what was captured."),
+    "sink": ("sinks.main", "Write sanitized records to the encrypted lake."),
+}
+"""Each with its module, whose `main` reads the options and answers --help, and what it does."""
 
 
-@run.command("agent", context_settings=_AS_IT_STANDS)
-def run_agent(context: typer.Context) -> None:
-    """Capture on this endpoint, while its permit is fresh. `byleave run agent --help` tells the options.
+def _runs(name: str, module: str, doc: str) -> None:
+    def run_role(context: typer.Context) -> None:
+        raise typer.Exit(importlib.import_module(f"byleave.{module}").main(context.args))
 
-    Example: byleave run agent --endpoint ep-a --source pynput
-    """
-    from byleave.producers.main import main as agent
-
-    raise typer.Exit(agent(context.args))
+    run.command(name, context_settings=_AS_IT_STANDS, help=doc)(run_role)
 
 
-@run.command("redactor", context_settings=_AS_IT_STANDS)
-def run_redactor(context: typer.Context) -> None:
-    """Open, redact and seal again what was captured. `byleave run redactor --help` tells the options.
-
-    Example: byleave run redactor --slot 0
-    """
-    from byleave.processors.main import main as redactor
-
-    raise typer.Exit(redactor(context.args))
+for _name, (_module, _doc) in _ROLES.items():
+    _runs(_name, _module, _doc)
 
 
 @app.command()

@@ -42,13 +42,9 @@ def strimzi_users(catalogue: Catalogue, site: str) -> str:
     found = grants(catalogue, site, [ENDPOINT_EXAMPLE])
     names = [ENDPOINT_EXAMPLE if p.name == ENDPOINT else p.name for p in catalogue.principals]
     users = [_user(name, [g for g in found if g.principal == name]) for name in names]
-    admin = {
-        "apiVersion": _API,
-        "kind": "KafkaUser",
-        "metadata": {"name": "admin", "labels": _LABELS},
-        "spec": {"authentication": {"type": "tls"}},
-    }
-    return _documents([*users, admin], f"Copy {ENDPOINT_EXAMPLE} once per endpoint, under the endpoint's own name.")
+    return _documents(
+        [*users, _user("admin", [])], f"Copy {ENDPOINT_EXAMPLE} once per endpoint, under the endpoint's own name."
+    )
 
 
 def _user(name: str, rights: Sequence[Grant]) -> dict[str, Any]:
@@ -61,11 +57,12 @@ def _user(name: str, rights: Sequence[Grant]) -> dict[str, Any]:
     for (kind, resource, prefixed), operations in sorted(acls.items()):
         named = {} if kind == "cluster" else {"name": resource, "patternType": "prefix" if prefixed else "literal"}
         rules.append({"resource": {"type": types.get(kind, kind), **named}, "operations": sorted(operations)})
+    authorization = {"authorization": {"type": "simple", "acls": rules}} if rules else {}
     return {
         "apiVersion": _API,
         "kind": "KafkaUser",
         "metadata": {"name": name, "labels": _LABELS},
-        "spec": {"authentication": {"type": "tls"}, "authorization": {"type": "simple", "acls": rules}},
+        "spec": {"authentication": {"type": "tls"}} | authorization,
     }
 
 
