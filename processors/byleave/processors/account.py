@@ -16,6 +16,7 @@ from byleave.core.codec import Record
 from byleave.processors.reassemble import Outcome
 
 LABELS_MAX = 256
+DISPOSITIONS: dict[Outcome, str] = {outcome: outcome.name.lower() for outcome in Outcome if outcome is not Outcome.PENDING}
 
 
 @dataclass(slots=True)
@@ -42,16 +43,8 @@ class Account:
     def settle(self, outcome: Outcome, count: int) -> None:
         """`count` held events got their disposition."""
         self.held -= count
-        if outcome is Outcome.KEPT:
-            self.kept += count
-        elif outcome is Outcome.WITHHELD:
-            self.withheld += count
-        elif outcome is Outcome.LEVEL4:
-            self.level4 += count
-        elif outcome is Outcome.REVIEWED:
-            self.reviewed += count
-        else:
-            self.dropped += count
+        name = DISPOSITIONS[outcome]
+        setattr(self, name, getattr(self, name) + count)
 
     def found(self, label: str) -> None:
         """A label was found and removed."""

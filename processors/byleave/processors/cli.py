@@ -64,13 +64,14 @@ def _run(session: Preview) -> None:
 
     from rich.live import Live
 
+    from byleave.processors.preview import START_MS
     from byleave.processors.terminal import QUIT, keys
 
     session.begin()
     began_s = time.monotonic()
     with keys(WAIT_S) as reader, Live(_table(session, live=True), auto_refresh=False, transient=False) as screen:
         for typed in reader:
-            now_ms = session_ms(began_s, time.monotonic())
+            now_ms = START_MS + int((time.monotonic() - began_s) * 1000)
             for key in typed:
                 if key in QUIT:
                     session.end()
@@ -80,13 +81,6 @@ def _run(session: Preview) -> None:
             if not typed:
                 session.wait(now_ms)
             screen.update(_table(session, live=True), refresh=True)
-
-
-def session_ms(began_s: float, now_s: float) -> int:
-    """The preview's own time: milliseconds since it began, on its scale."""
-    from byleave.processors.preview import START_MS
-
-    return START_MS + int((now_s - began_s) * 1000)
 
 
 def _table(session: Preview, *, live: bool) -> RenderableType:

@@ -29,7 +29,7 @@ from byleave.core.envelope import Opener, Randomness
 from byleave.core.errors import Broken, Forged, Refused
 from byleave.core.events import Screen
 from byleave.core.levels import Level
-from byleave.processors.account import Account
+from byleave.processors.account import DISPOSITIONS, Account
 from byleave.processors.fence import Fence
 from byleave.processors.intake import Examined, claim_of, examine, open_admitted, refusal_record
 from byleave.processors.session import EndpointState, Rules, close, feed
@@ -45,8 +45,6 @@ STRANGERS = ""
 KEY_DESTROYED = "key-destroyed"
 WRITTEN = (Level.SHAPE, Level.INTERNAL, Level.PEOPLE)
 STATE_TOPIC, ACCOUNT_TOPIC, REFUSED_TOPIC = "redactor.state.v1", "account.v1", "refused.v1"
-
-DISPOSITIONS = ("kept", "reviewed", "level4", "dropped", "withheld")
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,7 +334,7 @@ class Partition:
         account = stream.state.account
         if session != stream.state.session:
             return Counter()
-        disposed = {("disposed", name): getattr(account, name) for name in DISPOSITIONS}
+        disposed = {("disposed", name): getattr(account, name) for name in DISPOSITIONS.values()}
         return Counter(disposed | {("labels", label): count for label, count in account.labels.items()})
 
 

@@ -33,11 +33,12 @@ class Patterns:
     """All patterns; `digest` names them."""
 
     rows: tuple[Pattern, ...]
+    features: Mapping[str, re.Pattern[str]]
     digest: str
 
     def find(self, text: str) -> Iterator[tuple[int, int, str]]:
         """(start, end, label) of what the patterns take from `text`; they may overlap."""
-        has = _features(text)
+        has = {name for name, feature in self.features.items() if feature.search(text)}
         for row in self.rows:
             if row.needs not in has:
                 continue
@@ -53,7 +54,8 @@ def load_patterns() -> Patterns:
     raw = tomllib.loads(text)
     rows = tuple(_pattern(row, raw["parts"]) for row in raw["pattern"])
     lists = " ".join(sorted(load_words("remarks") | load_words("commands")))
-    return Patterns(rows, hashlib.sha256(f"{text}\n{lists}".encode()).hexdigest())
+    features = {name: re.compile(feature) for name, feature in raw["features"].items()}
+    return Patterns(rows, features, hashlib.sha256(f"{text}\n{lists}".encode()).hexdigest())
 
 
 def _pattern(row: Mapping[str, str], parts: Mapping[str, str]) -> Pattern:
@@ -68,36 +70,6 @@ def _pattern(row: Mapping[str, str], parts: Mapping[str, str]) -> Pattern:
     except re.error as error:
         raise Misconfigured(f"patterns.toml: a row of {row['label']} is no expression: {error}") from None
     return Pattern(row["label"], compiled, row["needs"], _CHECKS[check] if check else None, "v" not in compiled.groupindex)
-
-
-_LONG = re.compile(r"\S{14}")
-_DIGIT = re.compile(r"\d")
-_CUE = re.compile(
-    r"(?i)pass|pw|pin\b|\botp|secret|token|key|login|creds?|code|phrase|combination|user|\bborn|birth|dob|wi-?fi|authorization"
-    r"|bearer|\b(?:sudo|su|ssh|gpg|mysql|psql|kinit|vault|sftp|scp|street|corner|id|psk|safeword)\b|\bmaiden\b|-----"
-)
-
-
-_SPELLED = re.compile(
-    r"(?i)\bdot\b|[(\[]at|\b(?:zero|oh|one|two|three|four|five|six|seven|eight|nine)[ ,-]{1,2}(?:zero|oh|one|two|three|four)"
-)
-
-
-def _features(text: str) -> set[str]:
-    has = set()
-    if _DIGIT.search(text):
-        has.add("digit")
-    if "@" in text:
-        has.add("at")
-    if "://" in text:
-        has.add("url")
-    if _LONG.search(text):
-        has.add("long")
-    if _CUE.search(text):
-        has.add("cue")
-    if _SPELLED.search(text):
-        has.add("spelled")
-    return has
 
 
 def luhn(text: str) -> bool:

@@ -15,6 +15,7 @@ from byleave.core.batches import AdmittedBatch, Boundary, Content, Origin, RawHe
 from byleave.core.events import Event, FocusEvent, KeyEvent, Kind, Screen, Window
 from byleave.core.levels import Level
 from byleave.core.rows import ActionKind
+from byleave.processors.lexicon import load_labels
 from byleave.processors.redact import find_spans, sanitized_text
 from byleave.processors.session import EndpointState, Rules, feed
 
@@ -25,36 +26,7 @@ SHOWN_MAX = 200
 SCREEN = Screen(1920, 1080)
 _KEYS = {"\n": "enter", "\t": "tab", " ": "space", "\b": "backspace", "\x7f": "backspace"}
 
-WHY = {
-    "WORD": "not in the list of harmless words",
-    "NAME": "a name, or capitalised and unknown",
-    "NUMBER": "a long number, or one beside something removed",
-    "EMAIL": "has the shape of an e-mail address",
-    "PHONE": "has the shape of a phone number",
-    "IP": "has the shape of a network address",
-    "MAC": "has the shape of a device address",
-    "MONEY": "an amount of money",
-    "DATE": "a date that could be of birth",
-    "DOB": "follows a word for birth",
-    "ADDRESS": "has the shape of a postal address",
-    "FINANCIAL": "an amount beside a word of pay",
-    "US_SSN": "has the shape of a social security number, or follows its name",
-    "CREDIT_CARD": "a card number whose check digit is right, or follows a word for one",
-    "IBAN": "an IBAN whose check digits are right",
-    "BANK_ACCOUNT": "follows a word for a bank account",
-    "TAX_ID": "a tax number by shape or word",
-    "NATIONAL_ID": "a national number by shape or word",
-    "PASSPORT": "follows the word passport",
-    "DRIVER_LICENSE": "follows a word for a licence",
-    "MEDICAL": "a condition, drug, test or treatment",
-    "MEDICAL_ID": "follows a word for a patient or member",
-    "EMPLOYEE_ID": "follows a word for an employee",
-    "CASE_ID": "follows a word for a case",
-    "USERNAME": "follows a word for a user",
-    "PASSWORD": "follows a word for a password, or a command that asks for one",
-    "API_KEY": "has the shape of a key or token, or follows a word for one",
-    "PRIVATE_KEY": "a private key",
-}
+WHY = load_labels()
 
 
 def keys_of(text: str, *, at_ms: int = START_MS, seq: int = 0) -> list[KeyEvent]:
@@ -86,7 +58,7 @@ class Left:
 
     @property
     def why(self) -> tuple[str, ...]:
-        return tuple(f"{label}: {WHY.get(label, 'found by a pattern')}" for label in dict.fromkeys(self.redactions))
+        return tuple(f"{label}: {WHY[label]}" for label in dict.fromkeys(self.redactions))
 
 
 @dataclass(slots=True)
@@ -134,7 +106,7 @@ class Preview:
             "category": context.app,
             "level": int(context.text_level),
             "rows": [asdict(row) for row in self.left],
-            "why": {label: WHY.get(label, "") for label in labels},
+            "why": {label: WHY[label] for label in labels},
             "key_rows": self.key_rows,
             "account": asdict(self.state.account),
         }

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
-from byleave.processors.lexicon import load_words
+from byleave.processors.lexicon import load_labels, load_words
 from byleave.processors.reassemble import UNKNOWN_CHAR
 from byleave.processors.rules import Rules
 from byleave.processors.tokens import Token, What, tokens_of
@@ -30,11 +30,7 @@ class Span:
     label: str
 
 
-LABELS = (
-    "WORD", "NUMBER", "NAME", "USERNAME", "DATE", "MONEY", "ADDRESS", "IP", "MAC", "PHONE", "EMAIL", "CASE_ID", "FINANCIAL",
-    "DOB", "EMPLOYEE_ID", "NATIONAL_ID", "MEDICAL_ID", "DRIVER_LICENSE", "PASSPORT", "BANK_ACCOUNT", "TAX_ID", "IBAN",
-    "CREDIT_CARD", "US_SSN", "MEDICAL", "API_KEY", "PRIVATE_KEY", "PASSWORD",
-)  # fmt: skip
+LABELS = tuple(load_labels())
 """What a placeholder may say. Where two claim a span, the later wins: it says more, or is worse."""
 _RANK = {label: rank for rank, label in enumerate(LABELS)}
 _GONE = {What.UNKNOWN: "WORD", What.NUMBER: "NUMBER", What.IDENTIFIER: "WORD", What.MEDICAL: "MEDICAL"}

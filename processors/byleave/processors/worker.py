@@ -9,15 +9,19 @@ Clocks and waiting come in as arguments. They time commits, metrics and the watc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import structlog
 
 from byleave.core import metrics
 from byleave.core.errors import Broken, Transient
-from byleave.processors.partition import Partition, Tally
+from byleave.processors.partition import Tally
+
+if TYPE_CHECKING:
+    from byleave.control.watch import ControlWatch
+    from byleave.processors.membership import Membership
 
 SWEEP_S = 5.0
 WATCH_S = 1.0
@@ -28,30 +32,6 @@ BACKOFF_S_MAX = 5.0
 HEALTHY_S = 30.0
 CLIENT_FATAL, KEYRING = "client-fatal", "keyring"
 ASK_AGAIN_S = 0.5
-
-
-class Watch(Protocol):
-    """Where control documents come from: `control.watch.ControlWatch`."""
-
-    @property
-    def caught_up(self) -> bool: ...
-    def pump(self, timeout_s: float) -> Sequence[object]: ...
-
-
-class Member(Protocol):
-    """One life of the clients: `membership.Membership`. After an error of any method only `close` is called."""
-
-    @property
-    def partitions(self) -> Sequence[Partition]: ...
-    @property
-    def lagging(self) -> bool: ...
-    def read(self) -> None: ...
-    def wake(self) -> None: ...
-    def decide(self) -> None: ...
-    def sweep(self) -> None: ...
-    def commit(self) -> list[Tally] | None: ...
-    def committed_on_revoke(self) -> list[Tally]: ...
-    def close(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +46,12 @@ class Worker:
     """`join()` makes a membership; `stopped(seconds)` waits for at most so long and says whether to stop."""
 
     def __init__(
-        self, join: Callable[[], Member], watch: Watch, clocks: Clocks, stopped: Callable[[float], bool], commit_s: float
+        self,
+        join: Callable[[], Membership],
+        watch: ControlWatch,
+        clocks: Clocks,
+        stopped: Callable[[float], bool],
+        commit_s: float,
     ) -> None:
         self._join, self._watch, self._clocks, self._stopped = join, watch, clocks, stopped
         self._commit_s = commit_s
@@ -116,7 +101,7 @@ class Worker:
             membership.close()
             self._own(0)
 
-    def _serve(self, membership: Member) -> None:
+    def _serve(self, membership: Membership) -> None:
         committed_s = swept_s = watched_s = self._clocks.steady_s()
         stopping = False
         while not stopping:
@@ -137,7 +122,7 @@ class Worker:
                 self._watch_over(membership)
                 watched_s = now_s
 
-    def _decide(self, membership: Member) -> None:
+    def _decide(self, membership: Membership) -> None:
         """A keyring that does not answer changed nothing yet: what it was asked for is asked again a little later."""
         if self._clocks.steady_s() < self._ask_again_s:
             return
@@ -149,7 +134,7 @@ class Worker:
             self._ask_again_s = self._clocks.steady_s() + ASK_AGAIN_S
             self._log.warning("waiting", reason=error.reason)
 
-    def _commit(self, membership: Member) -> None:
+    def _commit(self, membership: Membership) -> None:
         tallies = membership.commit()
         for tally in (*membership.committed_on_revoke(), *(tallies or ())):
             report(tally, self._clocks.wall_ms())
@@ -157,7 +142,7 @@ class Worker:
             metrics.TRANSACTIONS.labels("committed").inc()
             self._moved()
 
-    def _watch_over(self, membership: Member) -> None:
+    def _watch_over(self, membership: Membership) -> None:
         partitions = membership.partitions
         self._own(len(partitions))
         metrics.WAITING.set(sum(len(partition.fence) for partition in partitions))
