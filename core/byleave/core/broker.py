@@ -57,7 +57,7 @@ class Publisher(Protocol):
         """
 
     def flush(self, timeout_s: float) -> bool:
-        """Whether everything queued was acknowledged in time."""
+        """Whether everything queued was acknowledged in time. Raises Broken if the client is spent, Refused if denied."""
 
     def purge(self) -> None:
         """Forgets what is queued: on a halt nothing more is sent, never flush then. Waits briefly for answers on the wire."""

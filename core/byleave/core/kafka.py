@@ -226,7 +226,8 @@ class KafkaPublisher:
         self._producer.poll(0)
 
     def flush(self, timeout_s: float) -> bool:
-        return self._producer.flush(timeout_s) == 0
+        # a client that is spent raises here, too: the broker may have denied it while nobody wrote
+        return called(lambda: self._producer.flush(timeout_s), "waiting for the broker") == 0
 
     def purge(self) -> None:
         """What is queued goes at once. What is on the wire is gone already; its answers are awaited, nothing is flushed."""
