@@ -78,7 +78,7 @@ def up(endpoint: EndpointNames = None, as_json: Json = False) -> None:
     from byleave.deploy import broker, pki, provision
 
     home = load_installation().home
-    pki.ensure_pki(home, endpoint or pki.endpoints_of(home) or ENDPOINTS_DEFAULT)
+    pki.ensure_pki(home, endpoint or pki.endpoints_in(home / "pki") or ENDPOINTS_DEFAULT)
     running = broker.start(home)
     installation = load_installation()
     if installation.bootstrap != running.bootstrap:

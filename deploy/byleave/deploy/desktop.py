@@ -32,13 +32,6 @@ _KEYSYMS = {
     "end": "End",
     "ctrl_backspace": "ctrl+BackSpace",
 }
-_MARKS = """ !"#$%&'()*+,-./:;<=>?@[]^_`{|}~"""
-_MARK_KEYSYMS = """
-space exclam quotedbl numbersign dollar percent ampersand apostrophe parenleft parenright asterisk plus comma minus period
-slash colon semicolon less equal greater question at bracketleft bracketright asciicircum underscore grave braceleft bar
-braceright asciitilde
-"""
-_SYMBOLS = dict(zip(_MARKS, _MARK_KEYSYMS.split(), strict=True))
 _TYPIST = replace(NORMAL, pause=0.0)
 """Human timings and slips, without the pauses for thought: a demonstration has a minute."""
 
@@ -130,7 +123,7 @@ def script_of(text: str, *, seed: int, speed: float = 1.0) -> list[str]:
 
 def _keysym(event: KeyEvent) -> str | None:
     if event.kind == "char":
-        return _SYMBOLS.get(event.text, event.text)
+        return event.text if event.text.isalnum() else f"U{ord(event.text):04X}"  # X knows every character by its number
     return _KEYSYMS.get(event.kind)  # shift comes with the symbol; caps lock would outlive the script
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import datetime as dt
 import ipaddress
-import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from byleave.core.errors import Misconfigured
+from byleave.core.keys import replace_file
 from byleave.core.topics import ENDPOINT, load_catalogue
 
 VALID_DAYS = 30
@@ -27,6 +27,7 @@ SERVERS = ("broker", "keyring")
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _RENEW_BEFORE = dt.timedelta(days=1)
+Authority = tuple[x509.Certificate, ec.EllipticCurvePrivateKey]
 
 
 def service_names() -> tuple[str, ...]:
@@ -59,13 +60,8 @@ def ensure_pki(home: Path, endpoints: Iterable[str], *, now: dt.datetime | None 
     return folder
 
 
-def endpoints_of(home: Path) -> tuple[str, ...]:
-    """The endpoints that have a certificate under `home/pki`, sorted by name."""
-    return endpoints_in(home / "pki")
-
-
 def endpoints_in(pki: Path) -> tuple[str, ...]:
-    """The same, of a folder of certificates. Raises Misconfigured if one of them cannot be read."""
+    """The endpoints that have a certificate in a folder, sorted by name. Raises Misconfigured if one cannot be read."""
     found = []
     for path in sorted(pki.glob("*.crt.pem")):
         certificate = _load_certificate(path)
@@ -75,69 +71,55 @@ def endpoints_in(pki: Path) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _ensure_authority(folder: Path, now: dt.datetime) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
-    certificate_path, key_path = folder / "ca.crt.pem", folder / "ca.key.pem"
-    if not (certificate_path.exists() and key_path.exists()):
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "byleave development CA")])
-        usage = x509.KeyUsage(False, False, False, False, False, True, True, False, False)
-        builder = _builder(subject, subject, key.public_key(), now).add_extension(x509.BasicConstraints(True, 0), True)
-        certificate = builder.add_extension(usage, True).sign(key, hashes.SHA256())
-        _write_pair(key_path, key, certificate_path, certificate)
-    certificate = _load_certificate(certificate_path)
+def _ensure_authority(folder: Path, now: dt.datetime) -> Authority:
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "byleave development CA")])
+    usage = x509.KeyUsage(False, False, False, False, False, True, True, False, False)
+    until = now + dt.timedelta(days=VALID_DAYS)
+    _ensure_pair(folder, "ca", subject, None, now, until, [(x509.BasicConstraints(True, 0), True), (usage, True)])
+    certificate = _load_certificate(folder / "ca.crt.pem")
     if certificate.not_valid_after_utc - now < _RENEW_BEFORE:
         ends = certificate.not_valid_after_utc.date()
         raise Misconfigured(f"the development certificates in {folder} end on {ends}; move that folder away, then start again")
-    return certificate, _load_key(key_path)
+    return certificate, _load_key(folder / "ca.key.pem")
 
 
-def _ensure_leaf(
-    folder: Path,
-    name: str,
-    authority: tuple[x509.Certificate, ec.EllipticCurvePrivateKey],
-    now: dt.datetime,
-    *,
-    endpoint: bool,
-) -> None:
-    certificate_path, key_path = folder / f"{name}.crt.pem", folder / f"{name}.key.pem"
-    if certificate_path.exists() and key_path.exists():
-        return
+def _ensure_leaf(folder: Path, name: str, authority: Authority, now: dt.datetime, *, endpoint: bool) -> None:
     issuer, issuer_key = authority
-    key = ec.generate_private_key(ec.SECP256R1())
     # RFC 4514 prints the last part first: CN must come last here to come first in Kafka's principal mapping rule.
     unit = [x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, ENDPOINT)] if endpoint else []
     subject = x509.Name([*unit, x509.NameAttribute(NameOID.COMMON_NAME, name)])
     uses = [ExtendedKeyUsageOID.CLIENT_AUTH, *([ExtendedKeyUsageOID.SERVER_AUTH] if name in SERVERS else [])]
-    builder = (
-        _builder(subject, issuer.subject, key.public_key(), now, until=issuer.not_valid_after_utc)
-        .add_extension(x509.BasicConstraints(False, None), True)
-        .add_extension(x509.ExtendedKeyUsage(uses), False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), False)
-    )
+    extensions: list[tuple[x509.ExtensionType, bool]] = [
+        (x509.BasicConstraints(False, None), True),
+        (x509.ExtendedKeyUsage(uses), False),
+        (x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), False),
+    ]
     if name in SERVERS:
         hosts = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-        builder = builder.add_extension(x509.SubjectAlternativeName(hosts), False)
-    _write_pair(key_path, key, certificate_path, builder.sign(issuer_key, hashes.SHA256()))
+        extensions.append((x509.SubjectAlternativeName(hosts), False))
+    _ensure_pair(folder, name, subject, authority, now, issuer.not_valid_after_utc, extensions)
 
 
-def _builder(
-    subject: x509.Name,
-    issuer: x509.Name,
-    public_key: ec.EllipticCurvePublicKey,
-    now: dt.datetime,
-    *,
-    until: dt.datetime | None = None,
-) -> x509.CertificateBuilder:
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(public_key)
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(minutes=5))
-        .not_valid_after(until or now + dt.timedelta(days=VALID_DAYS))
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), False)
-    )
+def _ensure_pair(
+    folder: Path, name: str, subject: x509.Name, authority: Authority | None, now: dt.datetime, until: dt.datetime,
+    extensions: Iterable[tuple[x509.ExtensionType, bool]],
+) -> None:  # fmt: skip
+    """A key and its certificate, if they are not there. Without an authority it signs itself.
+
+    Key first: a certificate on disk always has its key, so an interrupted run is simply repeated.
+    """
+    certificate_path, key_path = folder / f"{name}.crt.pem", folder / f"{name}.key.pem"
+    if certificate_path.exists() and key_path.exists():
+        return
+    key = ec.generate_private_key(ec.SECP256R1())
+    issuer, issuer_key = (authority[0].subject, authority[1]) if authority else (subject, key)
+    builder = x509.CertificateBuilder(issuer, subject, key.public_key(), x509.random_serial_number())
+    builder = builder.not_valid_before(now - dt.timedelta(minutes=5)).not_valid_after(until)
+    for extension, critical in (*extensions, (x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False)):
+        builder = builder.add_extension(extension, critical)
+    pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
+    replace_file(key_path, key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain))
+    replace_file(certificate_path, builder.sign(issuer_key, hashes.SHA256()).public_bytes(pem))
 
 
 def _ensure_bundle(folder: Path) -> None:
@@ -145,22 +127,7 @@ def _ensure_bundle(folder: Path) -> None:
     parts = [(folder / name).read_bytes() for name in ("broker.key.pem", "broker.crt.pem", "ca.crt.pem")]
     bundle = folder / "broker.bundle.pem"
     if not bundle.exists() or bundle.read_bytes() != b"".join(parts):
-        _write_private(bundle, b"".join(parts))
-
-
-def _write_pair(key_path: Path, key: ec.EllipticCurvePrivateKey, certificate_path: Path, certificate: x509.Certificate) -> None:
-    """Key first: a certificate on disk always has its key, so an interrupted run is simply repeated."""
-    pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
-    _write_private(key_path, key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain))
-    _write_private(certificate_path, certificate.public_bytes(pem))
-
-
-def _write_private(path: Path, content: bytes) -> None:
-    """Mode 0600 from its first byte, and whole or not there."""
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(content)
-    fresh.replace(path)
+        replace_file(bundle, b"".join(parts))
 
 
 def _load_certificate(path: Path) -> x509.Certificate:

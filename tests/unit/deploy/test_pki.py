@@ -67,7 +67,7 @@ def test_a_second_run_adds_what_is_missing_and_replaces_nothing(tmp_path: Path) 
     after = snapshot(folder)
     assert {name: after[name] for name in before} == before
     assert after.keys() - before.keys() == {"ep-b.crt.pem", "ep-b.key.pem"}
-    assert pki.endpoints_of(tmp_path) == ("ep-a", "ep-b")
+    assert pki.endpoints_in(tmp_path / "pki") == ("ep-a", "ep-b")
 
 
 @pytest.mark.parametrize(
@@ -92,4 +92,4 @@ def test_a_damaged_certificate_is_named(tmp_path: Path) -> None:
     folder = pki.ensure_pki(tmp_path, ["ep-a"])
     (folder / "ep-a.crt.pem").write_text("garbage")
     with pytest.raises(Misconfigured, match=r"ep-a\.crt\.pem"):
-        pki.endpoints_of(tmp_path)
+        pki.endpoints_in(tmp_path / "pki")
