@@ -21,12 +21,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from byleave.core import codec
-from byleave.core import rows as row_forms
 from byleave.core.batches import AdmittedBatch, Boundary, Content, SanitizedBatch, SanitizedHeader, body_schema, data_key_id
+from byleave.core.codec import Record
 from byleave.core.errors import Refused
 from byleave.core.events import FocusEvent, PointerEvent, Screen
 from byleave.core.levels import Level
-from byleave.core.rows import KEY_ROW, ActionRow, EventRow
+from byleave.core.rows import KEY_ROW, ActionRow, EventRow, pack_actions, pack_events
 from byleave.processors.account import Account
 from byleave.processors.hold import Hold
 from byleave.processors.reduce import Rows, rounded
@@ -36,6 +36,7 @@ from byleave.processors.waiting import Waiting
 __all__ = ["Account", "EndpointState", "Rules", "close", "feed", "load_rules"]
 
 PAST_SESSIONS_MAX = 16
+_ROWS = {Content.EVENTS: "event_rows", Content.ACTIONS: "action_rows"}
 TIME_MS_MAX = 7_258_118_400_000
 """The year 2200."""
 SILENCE_MS_MAX = 30 * 86_400_000
@@ -147,17 +148,16 @@ def _apply(state: EndpointState, batch: AdmittedBatch, rules: Rules, rows: Rows)
 
 
 def _sanitized(state: EndpointState, batch: AdmittedBatch, rules: Rules, rows: Rows) -> list[SanitizedBatch]:
-    out = []
-    for level in sorted(rows.events):
-        found = rows.events[level]
-        body = codec.encode_body(body_schema(Content.EVENTS), row_forms.pack_events(found, state.screen))
-        out.append(SanitizedBatch(_header(state, batch, rules, Content.EVENTS, level, found), body))
-        _count_rows(state.account, "event_rows", level, len(found))
-    for level in sorted(rows.actions):
-        acts = rows.actions[level]
-        body = codec.encode_body(body_schema(Content.ACTIONS), row_forms.pack_actions(acts))
-        out.append(SanitizedBatch(_header(state, batch, rules, Content.ACTIONS, level, acts), body))
-        _count_rows(state.account, "action_rows", level, len(acts))
+    out, account = [], state.account
+    packed: list[tuple[Content, int, Sequence[EventRow | ActionRow], Record]] = [
+        *((Content.EVENTS, level, found, pack_events(found, state.screen)) for level, found in sorted(rows.events.items())),
+        *((Content.ACTIONS, level, found, pack_actions(found)) for level, found in sorted(rows.actions.items())),
+    ]
+    for content, level, found, body in packed:
+        header = _header(state, batch, rules, content, level, found)
+        out.append(SanitizedBatch(header, codec.encode_body(body_schema(content), body)))
+        counter = "review_rows" if level == Level.PEOPLE else _ROWS[content]
+        setattr(account, counter, getattr(account, counter) + len(found))
     return out
 
 
@@ -166,11 +166,6 @@ def _row_ms(row: EventRow | ActionRow) -> int:
     if isinstance(row, ActionRow):
         return row.start_ms
     return rounded(row.at_ms) if row.kind == KEY_ROW else row.at_ms
-
-
-def _count_rows(account: Account, counter: str, level: int, count: int) -> None:
-    name = "review_rows" if level == Level.PEOPLE else counter
-    setattr(account, name, getattr(account, name) + count)
 
 
 def _header(
