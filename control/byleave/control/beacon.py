@@ -38,11 +38,16 @@ BRAKE_RETRY_MS = 5_000
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What must survive a restart: the last T signed, the counter, and from when each accepted order counts."""
+    """What must survive a restart: the last T signed, the counter, from when each accepted order counts, which are drills.
+
+    An order is forgotten once a state lifted it, or it was a drill and is over; not because its record is gone: whoever can
+    write to the topic, or owns the broker, could otherwise lift it.
+    """
 
     last_ms: int = 0
     n: int = 0
     effective: Mapping[str, int] = field(default_factory=dict)
+    drills: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +167,7 @@ def _heard(service: Service, knowledge: Knowledge, heard: Heard, now_ms: int) ->
 
 
 def _beat(service: Service, knowledge: Knowledge, now_ms: int) -> Next:
-    wanted, braked = denied(knowledge), service.braked
+    wanted, braked = denied(knowledge, service.memory), service.braked
     brake = (Brake(wanted),) if wanted != braked and now_ms >= service.brake_retry_ms else ()
     service = replace(service, due_ms=now_ms + BEACON_EVERY_MS)
     try:
@@ -207,7 +212,8 @@ def accept(memory: Memory, halt_id: str, halt: Halt, append_ms: int, now_ms: int
         return memory
     if append_ms - halt.issued_ms > halt.valid_for_ms or (drill and now_ms - append_ms > DRILL_MS):
         raise Refused("an order that was published after its time; a new one is needed", reason="stale-order")
-    return replace(memory, effective={**memory.effective, halt_id: service_ms(memory, now_ms)})
+    drills = memory.drills | {halt_id} if drill else memory.drills
+    return replace(memory, effective={**memory.effective, halt_id: service_ms(memory, now_ms)}, drills=drills)
 
 
 def service_ms(memory: Memory, now_ms: int) -> int:
@@ -225,10 +231,10 @@ def vouch(memory: Memory, knowledge: Knowledge, now_ms: int) -> tuple[Memory, Be
         raise Refused("no state to vouch for", reason="no-state")
     if knowledge.conflict:
         raise Refused(f"two states of epoch {state.epoch}: there is nothing to vouch for", reason="conflict")
-    effective = {halt_id: ms for halt_id, ms in memory.effective.items() if halt_id in knowledge.in_force()}
+    now = service_ms(memory, now_ms)
+    effective = {halt_id: ms for halt_id, ms in memory.effective.items() if _stands(memory, knowledge, halt_id, now)}
     if len(effective) > ORDERS_MAX:
         raise Broken(f"{len(effective)} orders in force, at most {ORDERS_MAX} fit: lift some", reason="too-many-orders")
-    now = service_ms(memory, now_ms)
     orders = tuple(Effective(halt_id, ms) for halt_id, ms in sorted(effective.items()))
     beacon = Beacon(
         site=knowledge.site,
@@ -239,7 +245,13 @@ def vouch(memory: Memory, knowledge: Knowledge, now_ms: int) -> tuple[Memory, Be
         lease_ms=LEASE_MS_MAX,
         halts=orders,
     )
-    return Memory(now, memory.n + 1, effective), beacon
+    return Memory(now, memory.n + 1, effective, memory.drills & effective.keys()), beacon
+
+
+def _stands(memory: Memory, knowledge: Knowledge, halt_id: str, now_ms: int) -> bool:
+    if halt_id in memory.drills:
+        return now_ms < memory.effective[halt_id] + DRILL_MS
+    return not knowledge.lifted(halt_id)
 
 
 def answer(memory: Memory, knowledge: Knowledge, request: Request, request_digest: str, now_ms: int, session: bytes) -> Grant:
@@ -266,14 +278,18 @@ def answer(memory: Memory, knowledge: Knowledge, request: Request, request_diges
     return Grant(knowledge.site, request.nonce, request_digest, session.hex(), now, state.epoch, ends_ms)
 
 
-def denied(knowledge: Knowledge) -> frozenset[str]:
-    """Whom the broker must deny the raw topics while these orders stand: endpoints, or '*' for everybody (ruling 5)."""
+def denied(knowledge: Knowledge, memory: Memory | None = None) -> frozenset[str]:
+    """Whom the broker must deny the raw topics while these orders stand: endpoints, or '*' for everybody (ruling 5).
+
+    An order that was accepted and is on no topic any more may have been about anybody.
+    """
     names: set[str] = set()
-    for halt_id in knowledge.in_force():
+    kept = memory.effective.keys() - memory.drills if memory else ()
+    for halt_id in {*knowledge.in_force(), *(name for name in kept if not knowledge.lifted(name))}:
         halt = knowledge.halts.get(halt_id)
-        if halt is None or halt.what in ("processing", "reads"):
+        if halt is not None and halt.what in ("processing", "reads"):
             continue
-        if covers(halt.scope, knowledge.site, "", None):
+        if halt is None or covers(halt.scope, knowledge.site, "", None):
             return frozenset("*")
         names |= {
             name
@@ -285,7 +301,8 @@ def denied(knowledge: Knowledge) -> frozenset[str]:
 
 def dump(memory: Memory) -> bytes:
     """The form on disk."""
-    return json.dumps({"last_ms": memory.last_ms, "n": memory.n, "effective": dict(memory.effective)}, sort_keys=True).encode()
+    kept = {"last_ms": memory.last_ms, "n": memory.n, "effective": dict(memory.effective), "drills": sorted(memory.drills)}
+    return json.dumps(kept, sort_keys=True).encode()
 
 
 def load(stored: bytes) -> Memory:
@@ -293,7 +310,8 @@ def load(stored: bytes) -> Memory:
     try:
         found = json.loads(stored)
         effective = {str(halt_id): int(ms) for halt_id, ms in found["effective"].items()}
-        return Memory(int(found["last_ms"]), int(found["n"]), effective)
+        drills = frozenset(str(halt_id) for halt_id in found["drills"])
+        return Memory(int(found["last_ms"]), int(found["n"]), effective, drills)
     except (ValueError, KeyError, TypeError, AttributeError):
         raise Broken(
             "the beacon's memory file is damaged: restore it, or remove it once no lease can run", reason="memory"

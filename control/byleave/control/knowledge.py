@@ -246,6 +246,10 @@ class Knowledge:
         standing = (halt_id for halt_id, _, _ in self._known_orders() if halt_id not in self._lifts)
         return tuple(halt_id for halt_id in standing if not self._over(self._order(halt_id)))
 
+    def lifted(self, halt_id: str) -> bool:
+        """Whether a state that was read has lifted an order."""
+        return halt_id in self._lifts
+
     def is_drill(self, halt_id: str) -> bool:
         """Whether an order was signed by the drill key: it is about the canary alone, and over by itself."""
         return halt_id in self._drills

@@ -85,14 +85,14 @@ def next_state(
 
 
 def _lifted(knowledge: Knowledge, halt_id: str, epoch: int) -> Lifted:
-    halt = knowledge.halts.get(halt_id)
-    if halt is None or halt_id not in knowledge.in_force():
+    if halt_id not in knowledge.in_force():
         raise Refused(f"no order {halt_id[:12]} is in force", reason="unknown-order")
     effective_ms = knowledge.effective_ms(halt_id)
     if effective_ms is None:  # any time that we named could lie before a beacon that was signed meanwhile without it
         said = f"no beacon has said yet from when the order {halt_id[:12]} counts: wait for one, then lift it"
         raise Refused(said, reason="no-effective-time")
-    return Lifted(halt_id, halt.scope, halt.what, effective_ms, epoch)
+    halt = knowledge.halts.get(halt_id)  # None if only a beacon names it: whom it was about is not known, so everybody
+    return Lifted(halt_id, halt.scope if halt else Scope("global"), halt.what if halt else "capture", effective_ms, epoch)
 
 
 def _expires_ms(manifests: Mapping[str, Manifest], run: Sequence[Run], root: Root, now_ms: int) -> int:

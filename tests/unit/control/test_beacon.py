@@ -9,15 +9,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from byleave.control import beacon
+from byleave.control import beacon, resume, trust
 from byleave.control.beacon import Memory, accept, answer, denied, vouch
-from byleave.control.documents import Effective, Halt, Request, Scope, digest, dump, load
-from byleave.control.knowledge import Knowledge
+from byleave.control.documents import CANARY, Effective, Halt, Request, Scope, digest, dump, load
+from byleave.control.knowledge import DRILL_MS, Knowledge
 from byleave.core.dsse import load_envelope
 from byleave.core.errors import Broken, Refused
 
 NOW_MS = 1_800_000_000_000
 HALT, CONSENT = "control.halt.v1", "control.consent.v1"
+STATE, BEACON = "control.state.v1", "control.beacon.v1"
 
 
 def id_of(signed: bytes) -> str:
@@ -182,3 +183,33 @@ def test_time_only_goes_forward_and_no_order_counts_from_before_a_beacon_that_di
         names = {order.halt_id for order in one.halts}
         for halt_id, effective_ms in memory.effective.items():
             assert halt_id in names or effective_ms > one.service_ms
+
+
+def test_an_order_whose_record_was_taken_from_the_topic_still_stands(site: Any) -> None:
+    """A tombstone, compaction, or a topic made anew: a restarted service has only its memory, and its memory is enough."""
+    knowledge, order = site.knowledge(), site.halt(Scope("team", "team-2"))
+    knowledge.learn(HALT, order)
+    memory = accept(Memory(NOW_MS), id_of(order), knowledge.halts[id_of(order)], NOW_MS, NOW_MS)
+    robbed = site.knowledge()
+    kept, said = vouch(beacon.load(beacon.dump(memory)), robbed, NOW_MS + 1_000)
+    assert said.halts == (Effective(id_of(order), NOW_MS + 1),)
+    assert kept.effective == memory.effective
+    assert denied(robbed, kept) == {"*"}, "whom it was about is not known any more"
+    robbed.learn(BEACON, trust.sign(said, [site.key("beacon/beacon")]))
+    assert [refusal(site, robbed, endpoint=endpoint) for endpoint in ("ep-a", "ep-b")] == ["halted"] * 2
+    state = resume.next_state(robbed, [id_of(order)], NOW_MS + 2_000)
+    assert (state.lifted[0].scope, state.lifted[0].effective_ms) == (Scope("global"), NOW_MS + 1)
+    robbed.learn(STATE, trust.sign(state, site.officers("security-1", "privacy-1")))
+    assert vouch(kept, robbed, NOW_MS + 3_000)[1].halts == (), "k of n can still lift it"
+    assert denied(robbed, kept) == frozenset()
+
+
+def test_a_drill_is_forgotten_when_it_is_over_whatever_became_of_its_record(site: Any) -> None:
+    order = Halt("test.", Scope("endpoint", CANARY), "capture", "a drill", "drop", NOW_MS, 1_000, "dd")
+    memory = accept(Memory(NOW_MS), "dd", order, NOW_MS, NOW_MS, drill=True)
+    robbed = site.knowledge()
+    assert vouch(memory, robbed, NOW_MS + DRILL_MS)[1].halts == (Effective("dd", NOW_MS + 1),)
+    kept, said = vouch(beacon.load(beacon.dump(memory)), robbed, NOW_MS + 1 + DRILL_MS)
+    assert (said.halts, kept.effective, kept.drills) == ((), {}, frozenset())
+    with pytest.raises(Refused, match="published after its time"):
+        accept(kept, "dd", order, NOW_MS, NOW_MS + 1 + DRILL_MS, drill=True)
