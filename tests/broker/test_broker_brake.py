@@ -11,7 +11,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from byleave.control import brake
 from byleave.core.errors import Refused
-from byleave.core.kafka import consumer_options, producer_options
+from byleave.core.kafka import KafkaPublisher, consumer_options, producer_options
 
 pytestmark = pytest.mark.broker
 
@@ -51,6 +51,25 @@ def test_a_global_brake_denies_every_endpoint_and_leaves_nothing_behind(kafka, s
         assert brake.release(kafka.conf("brake"), site, None) == 1
     assert brake.engaged(kafka.conf("brake"), site) == frozenset()
     assert offer(kafka.conf("ep-b"), raw) == "written"
+
+
+def test_a_client_that_is_denied_with_records_under_way_is_thrown_away_without_an_error(kafka, site) -> None:
+    """An agent purges its client while the brake is on: a client that is spent by then must not end the agent."""
+    raw = site + "raw.events.v1"
+    publisher = KafkaPublisher(kafka.conf("ep-a"), **{"enable.gapless.guarantee": True, "message.timeout.ms": 30_000})
+    publisher.publish(raw, b"k", b"v")
+    assert publisher.flush(10)
+    brake.engage(kafka.conf("brake"), site, None)
+    try:
+        answers: list[bool] = []
+        publisher.publish(raw, b"k", b"v", answers.append)
+        time.sleep(0.5)  # nobody polls, so nothing tells that the denial has come
+        publisher.purge()
+        publisher.close()
+        assert True not in answers
+        assert records_on(kafka.conf("admin"), raw) == 1
+    finally:
+        brake.release(kafka.conf("brake"), site, None)
 
 
 def test_a_narrow_brake_stops_one_endpoint_only(kafka, site) -> None:

@@ -223,7 +223,7 @@ class KafkaPublisher:
             raise Transient(f"{topic}: {QUEUE_MESSAGES_MAX} records wait already", reason="queue-full") from None
         except KafkaException as error:  # a denied topic is remembered by the client and raised here
             raise translate(error.args[0], f"writing to {topic}") from None
-        self._producer.poll(0)
+        called(lambda: self._producer.poll(0), f"writing to {topic}")
 
     def flush(self, timeout_s: float) -> bool:
         # a client that is spent raises here, too: the broker may have denied it while nobody wrote
@@ -233,10 +233,12 @@ class KafkaPublisher:
         """What is queued goes at once. What is on the wire is gone already; its answers are awaited, nothing is flushed."""
         self._producer.purge(in_queue=True, in_flight=False)
         until = time.monotonic() + PURGE_S_MAX
-        while len(self._producer) and time.monotonic() < until:
-            self._producer.poll(0.01)
+        with contextlib.suppress(KafkaException):  # a client that is spent says so instead of answering
+            while len(self._producer) and time.monotonic() < until:
+                self._producer.poll(0.01)
         self._producer.purge(in_queue=True, in_flight=True)
-        self._producer.poll(0)
+        with contextlib.suppress(KafkaException):
+            self._producer.poll(0)
 
     def close(self) -> None:
         """Purges first: closing must not send what was not meant to be sent any more."""
