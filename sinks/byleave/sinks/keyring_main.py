@@ -20,15 +20,17 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 from byleave.control.bootstrap import pinned_root
 from byleave.control.desk import open_watch
-from byleave.control.watch import ControlWatch
+from byleave.control.documents import Beacon, Root
+from byleave.control.watch import FRESH_MS, ControlWatch
 from byleave.core import metrics
-from byleave.core.clock import wall_ms
+from byleave.core.clock import boot_ms, wall_ms
 from byleave.core.errors import Broken, ByleaveError, Forged, Misconfigured, Refused, Transient
 from byleave.core.keyring import REQUEST_BYTES_MAX, REQUEST_S_MAX, ReadRequest
 from byleave.core.role import Role, run
@@ -51,26 +53,29 @@ Record = dict[str, Any]
 class Orders:
     """The signed orders as this process hears them. Stepped by one thread; any thread may ask for the `standing`."""
 
-    def __init__(self, installation: Installation) -> None:
-        """Raises Misconfigured: no pinned root."""
-        self._at = installation
+    def __init__(self, root: Root, listen: Callable[[], ControlWatch], clock: Callable[[], int] = boot_ms) -> None:
+        self._listen, self._clock = listen, clock
         self._watch: ControlWatch | None = None
-        self._standing = Standing(pinned_root(installation.home, installation.site))
+        self._standing = Standing(root)
+        self._heard_ms = clock() - FRESH_MS
 
     def standing(self) -> Standing:
         watch, standing = self._watch, self._standing
-        current = watch is not None and watch.caught_up and watch.fresh
+        current = watch is not None and watch.caught_up and self._clock() - self._heard_ms < FRESH_MS
         return standing if current else replace(standing, known=False)
 
     def step(self) -> None:
         """Listens for a moment. Raises Transient, Refused, Broken: nothing is known until a later step succeeds."""
         if self._watch is None:
-            self._watch = open_watch(self._at, "keyring", tries=1)
+            self._watch = self._listen()
+        live = self._watch.caught_up  # a beacon that stood there before may be of any age
         try:
             learned = self._watch.pump(LISTEN_S)
         except (Refused, Broken):
             self.close()
             raise
+        if live and any(isinstance(document, Beacon) for document in learned):
+            self._heard_ms = self._clock()
         if learned or not self._standing.known:
             self._standing = standing_of(self._watch.knowledge, caught_up=self._watch.caught_up)
 
@@ -226,9 +231,10 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _work(role: Role, given: argparse.Namespace) -> None:
-    orders = Orders(role.installation)
-    keyring = open_keyring(role.installation.home, orders.standing, given.secret_file)
-    server = serve(role.installation, keyring)
+    at = role.installation
+    orders = Orders(pinned_root(at.home, at.site), partial(open_watch, at, "keyring", tries=1))
+    keyring = open_keyring(at.home, orders.standing, given.secret_file)
+    server = serve(at, keyring)
     threading.Thread(target=server.serve_forever, name="keyring", daemon=True).start()
     try:
         with role.served(lambda: orders.standing().known, lambda: True) as say_ready:

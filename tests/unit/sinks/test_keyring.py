@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from lake_site import PLANTED, PURPOSE, LakeSite, Stream, files_with
 
+from byleave.control.bootstrap import pinned_root
 from byleave.control.documents import Scope
 from byleave.core.errors import ByleaveError, Forged, Misconfigured, Refused, Transient
 from byleave.core.keyring import KeyringClient, ReadRequest
@@ -22,7 +23,7 @@ from byleave.core.levels import Level
 from byleave.core.settings import Installation, load_installation
 from byleave.deploy.pki import ensure_pki
 from byleave.sinks.keyring import Keyring
-from byleave.sinks.keyring_main import Orders, open_keyring, serve
+from byleave.sinks.keyring_main import open_keyring, serve
 from byleave.sinks.ledger import verify
 
 KEY_ID = "person-a/2026-11-24/2"
@@ -213,12 +214,6 @@ def test_while_the_orders_are_not_known_nobody_reads_and_the_lake_goes_on(runnin
     assert request(running).tickets
 
 
-def test_without_a_broker_the_keyring_knows_of_no_order_and_says_so(running: Running) -> None:
-    orders = Orders(replace(running.at, bootstrap="127.0.0.1:9"))
-    assert not orders.standing().known
-    orders.close()
-
-
 def test_one_record_of_level_three_goes_to_a_reviewer_and_to_nobody_else(running: Running) -> None:
     of = Stream("review.l3.v1", "ep-a", b"s" * 16)
     key = running.client("redactor").data_key(LEVEL_3)
@@ -308,7 +303,7 @@ def test_a_client_survives_a_restarted_keyring_and_says_so_when_there_is_none(ru
 
 def test_a_keyring_without_root_or_with_a_lost_secret_does_not_start(tmp_path: Path) -> None:
     with pytest.raises(Misconfigured, match="root"):
-        Orders(load_installation({"BYLEAVE_HOME": str(tmp_path)}))
+        pinned_root(tmp_path, "byleave.")
     site = LakeSite(tmp_path)
     site.keyring().close()
     (tmp_path / "keyring" / "dev.secret").unlink()
