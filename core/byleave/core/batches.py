@@ -16,6 +16,7 @@ from enum import StrEnum
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from byleave.core import codec, dsse, envelope
+from byleave.core.broker import Received
 from byleave.core.codec import Record
 from byleave.core.envelope import Binding, ContentKey, Opener, Randomness
 from byleave.core.errors import Forged
@@ -240,3 +241,11 @@ def open_sanitized(batch: SealedBatch, key: bytes) -> SanitizedBatch:
 def data_key_id(subject: str, day: str, level: Level) -> str:
     """Name of the data key of (subject, day, level): 'subject/2026-11-24/2' (ruling 12). `day` is UTC of the permit time."""
     return f"{subject}/{day}/{int(level)}"
+
+
+def refusal(reason: str, stage: str, at: Received, endpoint: str, verified: RawHeader | SanitizedHeader | None) -> bytes:
+    """The Avro `refusal`: where a record stands and why. Counts are given only where a good signature vouches for them."""
+    place = {"topic": at.topic, "partition": at.partition, "offset": at.offset, "append_ms": at.append_ms}
+    seq0, count = (verified.seq0, verified.count) if verified else (-1, 0)
+    record = {"reason": reason, "stage": stage, **place, "endpoint": endpoint, "seq0": seq0, "count": count}
+    return codec.encode("refusal", record)

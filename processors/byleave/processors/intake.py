@@ -15,13 +15,11 @@ from byleave.control.documents import Manifest
 from byleave.control.knowledge import Knowledge
 from byleave.core.batches import AdmittedBatch, Origin, RawBatch, open_raw, parse_raw, verify_raw
 from byleave.core.broker import Received
-from byleave.core.codec import Record
 from byleave.core.envelope import Opener
 from byleave.core.errors import Forged, Refused
 from byleave.core.events import Event, FocusEvent, KeyEvent, Window
 from byleave.core.keys import verify_key
 
-STAGE = "REDACTOR"
 KIND_POINTER, KIND_KEY, KIND_WINDOW, KIND_TITLE = "pointer", "key", "window", "title"
 
 
@@ -52,14 +50,7 @@ def examine(received: Received, knowledge: Knowledge, partitions: int) -> Examin
 def claim_of(examined: Examined, received: Received) -> Claim:
     """What the fence is asked about."""
     header = examined.batch.header
-    return Claim(
-        endpoint=header.endpoint,
-        session=header.session,
-        epoch=header.epoch,
-        hi_max=header.hi_max,
-        append_ms=received.append_ms,
-        manifest=header.manifest,
-    )
+    return Claim(header.endpoint, header.session, header.epoch, header.hi_max, received.append_ms, header.manifest)
 
 
 def open_admitted(examined: Examined, received: Received, t_star: int, knowledge: Knowledge, opener: Opener) -> AdmittedBatch:
@@ -93,21 +84,6 @@ def _window_within(window: Window, kinds: frozenset[str], applications: frozense
     if window.title and KIND_TITLE not in kinds:
         return False
     return window.app.lower() in applications if window.app else not (window.title or window.site)
-
-
-def refusal_record(reason: str, received: Received, endpoint: str, verified: RawBatch | None) -> Record:
-    """The Avro `refusal`: where it stands and why. Counts are given only where a good signature vouches for them."""
-    return {
-        "reason": reason,
-        "stage": STAGE,
-        "topic": received.topic,
-        "partition": received.partition,
-        "offset": received.offset,
-        "append_ms": received.append_ms,
-        "endpoint": endpoint,
-        "seq0": verified.header.seq0 if verified else -1,
-        "count": verified.header.count if verified else 0,
-    }
 
 
 def partition_of(key: bytes, partitions: int) -> int:

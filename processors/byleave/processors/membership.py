@@ -126,11 +126,11 @@ class Membership:
         for partition in self._partitions.values():
             partition.sweep(self._quiet_ms(partition), self._knowledge, self._emit)
 
-    def commit(self) -> list[Tally] | None:
-        """One transaction of everything since the last one (rule 7). Returns what is now committed; None if nothing moved."""
+    def commit(self) -> bool:
+        """One transaction of everything since the last one (rule 7). False if nothing moved."""
         offsets = {number: partition.committable for number, partition in self._partitions.items()}
         if not self._open and offsets == self._committed:
-            return None
+            return False
         self._begin()
         for partition in self._partitions.values():
             partition.settle(self._emit)
@@ -140,10 +140,10 @@ class Membership:
         self._send_offsets(offsets)
         called(lambda: self._producer.commit_transaction(TRANSACTION_S_MAX), "committing")
         self._open, self._committed = False, offsets
-        tallies = [partition.tally for partition in self._partitions.values()]
         for partition in self._partitions.values():
+            self._done.append(partition.tally)
             partition.tally = Tally()
-        return tallies
+        return True
 
     @property
     def lagging(self) -> bool:
@@ -155,8 +155,8 @@ class Membership:
                     return True
         return False
 
-    def committed_on_revoke(self) -> list[Tally]:
-        """What was committed inside a rebalance, for the metrics."""
+    def tallies(self) -> list[Tally]:
+        """What was committed since this was last asked, also inside a rebalance."""
         done, self._done = self._done, []
         return done
 
@@ -255,7 +255,7 @@ class Membership:
     def _on_revoke(self, consumer: Consumer, places: list[TopicPartition]) -> None:
         if self._broken is None:
             try:
-                self._done += self.commit() or []
+                self.commit()
             except ByleaveError as error:
                 self._broken = error
         self._drop(consumer, places)

@@ -23,7 +23,17 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from byleave.control.admission import SKEW_MS, Refuses, Waits, decide
 from byleave.control.knowledge import Knowledge
 from byleave.core import codec
-from byleave.core.batches import AdmittedBatch, Boundary, Content, Origin, RawBatch, SanitizedBatch, data_key_id, seal_sanitized
+from byleave.core.batches import (
+    AdmittedBatch,
+    Boundary,
+    Content,
+    Origin,
+    RawBatch,
+    SanitizedBatch,
+    data_key_id,
+    refusal,
+    seal_sanitized,
+)
 from byleave.core.broker import Received
 from byleave.core.envelope import Opener, Randomness
 from byleave.core.errors import Broken, Forged, Refused
@@ -31,7 +41,7 @@ from byleave.core.events import Screen
 from byleave.core.levels import Level
 from byleave.processors.account import DISPOSITIONS, Account
 from byleave.processors.fence import Fence
-from byleave.processors.intake import Examined, claim_of, examine, open_admitted, refusal_record
+from byleave.processors.intake import Examined, claim_of, examine, open_admitted
 from byleave.processors.session import EndpointState, Rules, close, feed
 from byleave.processors.state import StateSeal, Stream
 
@@ -225,10 +235,9 @@ class Partition:
         received, examined = entry.received, entry.examined
         endpoint = self._endpoint_of(received.key or b"", knowledge)
         stream = self._stream(endpoint)
-        verified = examined.batch if examined else None
         if examined is not None:
             self._step_over(examined, received, stream, emit)
-        value = codec.encode("refusal", refusal_record(reason, received, endpoint, verified))
+        value = refusal(reason, "REDACTOR", received, endpoint, examined.batch.header if examined else None)
         emit(Output(REFUSED_TOPIC, None, endpoint.encode(), value))
         self._decided(endpoint, Origin(received.topic, received.partition, received.offset, received.append_ms), stream)
         self.tally.counts["refused", "redactor", reason] += 1

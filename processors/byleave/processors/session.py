@@ -50,7 +50,6 @@ class EndpointState:
     `closed` holds the accounts of sessions that a newer session of the endpoint closed, until the caller takes them.
     """
 
-    last_offset: int = -1
     session: bytes = b""
     ended: bool = False
     hold: Hold = field(default_factory=lambda: Hold(Waiting(Account())), repr=False)
@@ -88,7 +87,6 @@ def feed(state: EndpointState, batch: AdmittedBatch, rules: Rules) -> list[Sanit
         state.session, state.ended, state.hold, state.rows_written = header.session, False, Hold(Waiting(Account())), {}
     rows = Rows()
     _apply(state, batch, rules, rows)
-    state.last_offset = batch.origin.offset
     return out + _sanitized(state, batch, rules, rows)
 
 

@@ -35,7 +35,7 @@ def dump(state: EndpointState) -> bytes:
     down = {key: places.get(id(owner), -1 - owner.outcome) if isinstance(owner, Item) else -1 - owner
             for key, owner in hold.down.items()}  # fmt: skip
     body = [
-        VERSION, state.last_offset, state.session.hex(), state.ended, _values(state.account), _values(state.screen),
+        VERSION, state.session.hex(), state.ended, _values(state.account), _values(state.screen),
         [[content.value, level, count] for (content, level), count in state.rows_written.items()],
         [past.hex() for past in state.past],
         [[session.hex(), _values(account)] for session, account in state.closed],
@@ -59,7 +59,7 @@ def load(dumped: bytes) -> EndpointState:
 
 
 def _state(body: list[Any]) -> EndpointState:
-    (_, last_offset, session, ended, account, screen, written, past, closed, context, handle, fields, current, text, owned,
+    (_, session, ended, account, screen, written, past, closed, context, handle, fields, current, text, owned,
      queue, down, modifiers, loose, now_ms, shortcuts, reducer) = body  # fmt: skip
     counters = Account(*account)
     items = [_load_item(item) for item in queue]
@@ -74,7 +74,7 @@ def _state(body: list[Any]) -> EndpointState:
         modifiers, loose, now_ms, shortcuts,
     )  # fmt: skip
     return EndpointState(
-        last_offset, bytes.fromhex(session), ended, hold, Screen(*screen),
+        bytes.fromhex(session), ended, hold, Screen(*screen),
         {(Content(content), level): count for content, level, count in written}, [bytes.fromhex(old) for old in past],
         [(bytes.fromhex(old), Account(*values)) for old, values in closed],
     )  # fmt: skip

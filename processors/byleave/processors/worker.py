@@ -135,10 +135,10 @@ class Worker:
             self._log.warning("waiting", reason=error.reason)
 
     def _commit(self, membership: Membership) -> None:
-        tallies = membership.commit()
-        for tally in (*membership.committed_on_revoke(), *(tallies or ())):
+        moved = membership.commit()
+        for tally in membership.tallies():
             report(tally, self._clocks.wall_ms())
-        if tallies is not None:
+        if moved:
             metrics.TRANSACTIONS.labels("committed").inc()
             self._moved()
 

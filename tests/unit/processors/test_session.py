@@ -180,13 +180,13 @@ def test_a_declared_gap_ends_the_stretch_and_is_counted(rules: Rules) -> None:
 
 def test_a_new_session_closes_the_old_one_and_drops_only_its_open_token(rules: Rules) -> None:
     out = run(focused(["good morning hunt"]), rules, end=Boundary.NONE)
-    out.add(feed(out.state, batch_of(focused([]), 0, START_MS + 99_000, session=b"\1" * 16, offset=99), rules))
+    out.add(feed(out.state, batch_of(focused([]), 0, START_MS + 99_000, session=b"\1" * 16), rules))
     assert out.texts() == ["good morning "]
     [(session, account)] = out.state.closed
     assert session == b"\0" * 16
     assert (account.dropped, account.held, account.ended) == (4, 0, True)
     balanced(account)
-    assert (out.account.admitted, out.state.session, out.state.last_offset) == (1, b"\1" * 16, 99)
+    assert (out.account.admitted, out.state.session) == (1, b"\1" * 16)
     with pytest.raises(Refused):
         feed(out.state, batch_of([], 0, START_MS, session=b"\0" * 16), rules)
 

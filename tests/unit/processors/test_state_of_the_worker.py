@@ -68,12 +68,12 @@ class Member:
     def sweep(self) -> None:
         self.calls.append("sweep")
 
-    def commit(self) -> list[Tally] | None:
+    def commit(self) -> bool:
         self.calls.append("commit")
-        return [Tally()] if self.world.moves else None
+        return self.world.moves
 
-    def committed_on_revoke(self) -> list[Tally]:
-        return []
+    def tallies(self) -> list[Tally]:
+        return [Tally()] if self.world.moves else []
 
     def close(self) -> None:
         self.calls.append("close")
