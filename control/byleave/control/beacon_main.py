@@ -17,7 +17,7 @@ from byleave.control.documents import digest
 from byleave.control.watch import ControlWatch
 from byleave.core import log, metrics, role
 from byleave.core.broker import Delivered
-from byleave.core.clock import anchored, boot_ms, wall_ms
+from byleave.core.clock import anchored, boot_ms, boot_name, wall_ms
 from byleave.core.dsse import load_envelope
 from byleave.core.errors import Broken, ByleaveError, Transient
 from byleave.core.kafka import KafkaPublisher
@@ -43,7 +43,8 @@ class Service:
         self._path: Path = installation.home / ROLE / "memory.json"
         self._state = beacon.Service(beacon.load(self._path.read_bytes()) if self._path.exists() else beacon.Memory())
         self._log = log.configure(ROLE)
-        self._service_ms = anchored(wall_ms, boot_ms)  # T: a wall clock set in mid-service must not stretch a lease
+        # T: a wall clock that is set, in mid-service or between two processes, must not stretch a lease
+        self._service_ms = anchored(installation.home / ROLE / "clock.json", boot_name(), wall_ms, boot_ms)
         self.turned_boot_ms = boot_ms()
         self.taken_boot_ms = -QUIET_MS_MAX
 

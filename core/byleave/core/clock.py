@@ -6,11 +6,14 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from byleave.core.errors import Misconfigured
+from byleave.core.keys import replace_file
 
 
 def boot_ms() -> int:
@@ -26,10 +29,29 @@ def boot_ms() -> int:
     raise Misconfigured(f"no clock that counts sleep is known on {sys.platform}: this machine cannot hold a lease")
 
 
-def anchored(wall: Callable[[], int], boot: Callable[[], int]) -> Callable[[], int]:
-    """The wall clock as it is now, counted on by the boot clock: a wall clock that is set later no longer moves it."""
-    began_ms, at_ms = wall(), boot()
-    return lambda: began_ms + boot() - at_ms
+def anchored(kept: Path, boot_name: str, wall: Callable[[], int], boot: Callable[[], int]) -> Callable[[], int]:
+    """The wall clock as it was when this was first asked in this boot, counted on by the boot clock.
+
+    A wall clock that is set later no longer moves it, nor does a restart of the process: the difference of the two clocks is
+    `kept` in a file, with the name of the boot. Where a boot has no name, each process begins anew.
+    """
+    try:
+        found = json.loads(kept.read_bytes())
+        ahead_ms = int(found["ahead_ms"]) if boot_name and found["boot"] == boot_name else None
+    except (OSError, ValueError, KeyError, TypeError):
+        ahead_ms = None
+    if ahead_ms is None:
+        ahead_ms = wall() - boot()
+        replace_file(kept, json.dumps({"boot": boot_name, "ahead_ms": ahead_ms}).encode())
+    return lambda: ahead_ms + boot()
+
+
+def boot_name() -> str:
+    """A name of this boot of the machine; empty where the system gives none."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
 
 
 def wall_ms() -> int:
