@@ -141,23 +141,14 @@ def _consent(console: Console, run: Rehearsal) -> None:
 
 
 def _stream(console: Console, run: Rehearsal, live_s: float) -> None:
-    from rich.progress import BarColumn, Progress, TextColumn
-
     from byleave.deploy.rehearsal import DESK
 
     run.type_work()
     began = time.monotonic()
-    with Progress(
-        TextColumn("  events through the redactor"),
-        BarColumn(),
-        TextColumn("{task.completed}"),
-        console=console,
-        transient=True,
-    ) as bar:
-        task = bar.add_task("", total=None)
+    with console.status("") as status:
         while time.monotonic() - began < STREAM_S_MAX:
             admitted = run.redacted_so_far()
-            bar.update(task, completed=admitted)
+            status.update(f"events through the redactor: {admitted}")
             enough = admitted >= ADMITTED_MIN and run.canary_done() and time.monotonic() - began >= live_s
             if enough and not run.typing() and run.delivered(DESK):
                 break

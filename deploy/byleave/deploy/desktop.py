@@ -41,7 +41,6 @@ class Desktop:
     """A running X server with one focused xterm. `close` ends both, by pid."""
 
     display: str
-    window: str
     _server: subprocess.Popen[bytes]
     _terminal: subprocess.Popen[bytes]
 
@@ -93,9 +92,9 @@ def open_desktop() -> Desktop:
         stderr=subprocess.DEVNULL,
         env=_environment(display),
     )
-    desktop = Desktop(display, "", server, terminal)
+    desktop = Desktop(display, server, terminal)
     try:
-        desktop.window = _focus(display)
+        _focus(display)
     except Transient:
         desktop.close()
         raise
@@ -155,7 +154,7 @@ def _start_server() -> tuple[subprocess.Popen[bytes], str]:
     return server, f":{number}"
 
 
-def _focus(display: str) -> str:
+def _focus(display: str) -> None:
     deadline = time.monotonic() + WINDOW_S_MAX
     while time.monotonic() < deadline:
         found = subprocess.run(
@@ -163,7 +162,7 @@ def _focus(display: str) -> str:
             capture_output=True, text=True, check=False, timeout=WINDOW_S_MAX, env=_environment(display),
         )  # fmt: skip
         if found.returncode == 0 and found.stdout.strip():
-            return found.stdout.split()[-1]
+            return
         time.sleep(0.1)
     raise Transient("no xterm window appeared")
 

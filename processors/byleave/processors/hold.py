@@ -176,9 +176,11 @@ class Hold:
 
     def _edit(self, event: KeyEvent, key: str, modifiers: Modifiers, rows: Rows) -> None:
         word, line = bool(modifiers & (Modifiers.CONTROL | Modifiers.ALT)), bool(modifiers & Modifiers.META)
-        known = self.piece.delete(word) if key == "delete" else self.piece.backspace(word, line)
-        if not known:
-            self.account.late_deletions += 1
+        self._erased(event, self.piece.delete(word) if key == "delete" else self.piece.backspace(word, line), rows)
+
+    def _erased(self, event: KeyEvent, known: bool, rows: Rows) -> None:
+        """`known`: all that was deleted was held; else some of it is final already."""
+        self.account.late_deletions += not known
         self._withheld(event)
         self._after_edit(rows)
 
@@ -186,11 +188,10 @@ class Hold:
         select = bool(modifiers & Modifiers.SHIFT)
         if self.piece.chars and self.piece.move(key, select, bool(modifiers & (Modifiers.CONTROL | Modifiers.ALT))):
             self._withheld(event)  # how far the caret moved would tell the length of what it passed
-        elif self.piece.chars or not (key == "end" and self.piece.anchored):
+            return
+        if self.piece.chars or not (key == "end" and self.piece.anchored):
             self._barrier(rules, rows)
-            self._named(event, key, rules, rows)
-        else:
-            self._named(event, key, rules, rows)
+        self._named(event, key, rules, rows)
 
     def _enter(self, event: KeyEvent, rules: Rules, rows: Rows) -> None:
         self.decide(rules, rows, closed=True)
@@ -233,16 +234,14 @@ class Hold:
         """The editing keys of a prompt. True if `key` is one."""
         if key in ("a", "e"):
             self._move(event, "home" if key == "a" else "end", Modifiers.NONE, rules, rows)
+            self._after_edit(rows)
         elif key in ("w", "h", "u"):
-            if not self.piece.backspace(word=key == "w", line=key == "u"):
-                self.account.late_deletions += 1
-            self._withheld(event)
+            self._erased(event, self.piece.backspace(word=key == "w", line=key == "u"), rows)
         elif key == "k":
             self.piece.delete_to_end()
-            self._withheld(event)
+            self._erased(event, True, rows)
         else:
             return False
-        self._after_edit(rows)
         return True
 
     def _shortcut_effect(self, key: str, modifiers: Modifiers, rules: Rules, rows: Rows) -> None:
