@@ -70,6 +70,8 @@ def read_officer(path: Path, ask: Ask) -> Ed25519PrivateKey:
         raise Misconfigured(f"the passphrase does not open {path}, or the file is damaged") from None
     if not isinstance(key, Ed25519PrivateKey):
         raise Misconfigured(f"{path} is not an Ed25519 key: make one with 'byleave keys new'")
+    if public_hex(key) != public_of(path):  # the form does not protect the seed: a flipped bit would be another key
+        raise Misconfigured(f"{path} is damaged: restore it from its backup")
     return key
 
 

@@ -91,7 +91,7 @@ def test_thirty_halts_in_a_row_fit_and_a_fence_that_starts_then_refuses_what_eac
 def test_more_lifted_orders_than_fit_are_refused_not_forgotten(site: Any) -> None:
     knowledge = site.knowledge()
     many = [order(site, knowledge, str(number)) for number in range(100)]
-    knowledge.learn(BEACON, site.beacon(knowledge, NOW_MS + 9, **{one: NOW_MS + 5 for one in many}))
+    knowledge.learn(BEACON, site.beacon(knowledge, NOW_MS + 9, **dict.fromkeys(many, NOW_MS + 5)))
     with pytest.raises(Refused) as caught:
         next_state(knowledge, many, NOW_MS)
     assert caught.value.reason == "too-many-orders"
