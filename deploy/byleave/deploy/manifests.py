@@ -78,18 +78,21 @@ def _service(role: Role) -> str:
     command = "\n      - ".join(_scalar(word) for word in role.command.split())
     needs = {"depends_on": {name: {"condition": "service_healthy"} for name in role.after}} if role.after else {}
     after = "".join(f"{line}\n" for line in _yaml(needs, 2))
-    return fill("service.yaml", **_values(role) | {"command": command, "after": after})
+    credentials = '      - "${BYLEAVE_PKI:?folder of certificates}/%s:/run/byleave/pki/%s:ro"'
+    return fill("service.yaml", **_values(role, credentials) | {"command": command, "after": after})
 
 
 def systemd(role: Role) -> str:
     """A unit per role. A server is a system service with a user of its own; the agent belongs to the person's session."""
     after = " ".join(["network-online.target", *(f"byleave-{name}.service" for name in role.after)])
-    return fill(f"{role.where}.service", header=HEADER, after=after, **_values(role))
+    return fill(f"{role.where}.service", header=HEADER, after=after, **_values(role, "LoadCredential=%s:/etc/byleave/pki/%s"))
 
 
-def _values(role: Role) -> dict[str, object]:
-    return {"name": role.name, "doc": role.doc, "command": role.command, "principal": role.principal,
-            "port": role.metrics_port, "memory": role.memory_mib}  # fmt: skip
+def _values(role: Role, credential: str) -> dict[str, object]:
+    """`credential` is the line by which it is given one file of a certificate or its key."""
+    files = [f"{name}.{kind}.pem" for name in (role.principal, *role.besides) for kind in ("crt", "key")]
+    return {"name": role.name, "doc": role.doc, "command": role.command, "port": role.metrics_port, "memory": role.memory_mib,
+            "credentials": "\n".join(credential % (file, file) for file in files)}  # fmt: skip
 
 
 def prometheus(roles: Iterable[Role]) -> str:

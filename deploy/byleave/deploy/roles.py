@@ -21,6 +21,7 @@ class Role:
     memory_mib: int
     where: str  # server | person
     after: tuple[str, ...]
+    besides: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,9 @@ def load_roles() -> Table:
     """The role table of this version. Raises Misconfigured if a field is missing or unknown."""
     try:
         rows = tomllib.loads(resources.files("byleave.deploy").joinpath("roles.toml").read_text(encoding="utf-8"))
-        roles = tuple(Role(**{**row, "after": tuple(row["after"])}) for row in rows["role"])
+        roles = tuple(
+            Role(**{**row, "after": tuple(row["after"]), "besides": tuple(row.get("besides", ()))}) for row in rows["role"]
+        )
         alerts = tuple(Alert(duration=row.pop("for"), **row) for row in rows["alert"])
     except (tomllib.TOMLDecodeError, KeyError, TypeError) as error:
         raise Misconfigured(f"roles.toml cannot be read: {error}") from None

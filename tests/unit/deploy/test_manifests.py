@@ -85,7 +85,9 @@ def test_no_container_sees_the_key_of_another_role() -> None:
     assert services.keys() == {role.name for role in TABLE.roles if role.where == "server"}
     for role in TABLE.roles:
         mounted = [v.rsplit(":", 2)[1] for v in services.get(role.name, {}).get("volumes", []) if v.endswith(":ro")]
-        assert [Path(m).name for m in mounted if m.endswith(".key.pem")] in ([f"{role.principal}.key.pem"], [])
+        own = [f"{name}.key.pem" for name in (role.principal, *role.besides)]
+        assert [Path(m).name for m in mounted if m.endswith(".key.pem")] in (own, [])
+    assert {role.name: role.besides for role in TABLE.roles if role.besides} == {"drill": ("canary",)}
 
 
 def test_containers_are_given_only_settings_that_exist() -> None:
@@ -97,7 +99,8 @@ def test_alerts_and_scrapes_name_only_metrics_and_roles_that_exist() -> None:
     exported = set(re.findall(r"^# TYPE (\S+)", generate_latest(metrics.REGISTRY).decode(), re.M))
     rules = documents("deploy/prometheus/alerts.yml")[0]["groups"][0]["rules"]
     for rule in rules:
-        assert set(re.findall(r"byleave_\w+", rule["expr"])) <= exported, rule["alert"]
+        named = {name.removesuffix("_bucket") for name in re.findall(r"byleave_\w+", rule["expr"])}
+        assert named <= exported, rule["alert"]
     assert any("byleave_" in rule["expr"] for rule in rules)
     jobs = documents("deploy/prometheus/prometheus.yml")[0]["scrape_configs"]
     targets = [job["static_configs"][0]["targets"][0] for job in jobs]
@@ -141,7 +144,8 @@ def test_a_unit_runs_its_role_without_privileges_swap_or_core_dumps(path: str) -
     assert {"NoNewPrivileges=yes", "MemorySwapMax=0", "LimitCORE=0", f"MemoryMax={role.memory_mib}M"} <= set(lines)
     keys = [line for line in lines if line.startswith("LoadCredential=") and ".key.pem" in line]
     if role.where == "server":
-        assert keys == [f"LoadCredential={role.principal}.key.pem:/etc/byleave/pki/{role.principal}.key.pem"]
+        names = (role.principal, *role.besides)
+        assert keys == [f"LoadCredential={name}.key.pem:/etc/byleave/pki/{name}.key.pem" for name in names]
         assert {"DynamicUser=yes", "ProtectSystem=strict", "CapabilityBoundingSet="} <= set(lines)
 
 
