@@ -24,9 +24,7 @@ if TYPE_CHECKING:
     from byleave.control.proposal import Basis, Proposal
 
 app = typer.Typer(no_args_is_help=True)
-run = typer.Typer(help="Run one role of the site in this process.", no_args_is_help=True)
 me = typer.Typer(help="What concerns you: your consent.", no_args_is_help=True)
-app.add_typer(run, name="run")
 app.add_typer(me, name="me")
 app.add_typer(officers_cli.root, name="root")
 app.add_typer(officers_cli.keys, name="keys")
@@ -223,30 +221,6 @@ def consent(
         "Agreed and signed. Take it back at any time: byleave me consent --withdraw",
         as_json,
     )
-
-
-@run.command("beacon", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
-def run_beacon(context: typer.Context) -> None:
-    """Vouch once a second for the state in force, until SIGTERM.
-
-    Example: byleave run beacon
-    """
-    from byleave.control import beacon_main
-
-    raise typer.Exit(beacon_main.main(list(context.args)))
-
-
-@run.command(
-    "drill", context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": list[str]()}
-)
-def run_drill(context: typer.Context) -> None:
-    """Halt the canary once an hour, and see whether each brake holds. `byleave run drill --help` tells the options.
-
-    Example: byleave run drill --every-s 3600
-    """
-    from byleave.control import drill_main
-
-    raise typer.Exit(drill_main.main(context.args))
 
 
 @app.command()
