@@ -33,6 +33,8 @@ REQUEST_AGE_MS_MAX = 10_000
 ORDERS_MAX = 100
 """Orders in force that fit into one beacon. With more, no beacon is signed, so that none is left out and all stops."""
 ANSWERED_MAX = 10_000
+VALID_FOR_MS_MAX = 600_000
+"""Whatever an order says of itself."""
 BRAKE_RETRY_MS = 5_000
 
 
@@ -210,7 +212,7 @@ def accept(memory: Memory, halt_id: str, halt: Halt, append_ms: int, now_ms: int
     """
     if halt_id in memory.effective:
         return memory
-    if append_ms - halt.issued_ms > halt.valid_for_ms or (drill and now_ms - append_ms > DRILL_MS):
+    if append_ms - halt.issued_ms > min(halt.valid_for_ms, VALID_FOR_MS_MAX) or (drill and now_ms - append_ms > DRILL_MS):
         raise Refused("an order that was published after its time; a new one is needed", reason="stale-order")
     drills = memory.drills | {halt_id} if drill else memory.drills
     return replace(memory, effective={**memory.effective, halt_id: service_ms(memory, now_ms)}, drills=drills)

@@ -48,8 +48,9 @@ STATE_MS_MAX = 30 * 86_400_000
 WINDOWS_MAX = 64
 DRILL_MS = 60_000
 """An order of the drill key is over so long after its effective time; it is accepted within as much, or not at all."""
-DISCARD_MS_MAX = 3_600_000
-"""What one officer may have erased; further back it takes as many as resuming does (ruling 7)."""
+DISCARD_MS_MAX = 3_660_000
+"""What one officer may have erased: an hour, and a minute for the order to arrive. Further back it takes as many as resuming
+does (ruling 7)."""
 EARLY_MAX = 1_000
 """Consents that arrived before the enrolment they belong to; topics are not read in step."""
 
@@ -222,8 +223,10 @@ class Knowledge:
         found = []
         for halt_id, halt in self._halts.items():
             effective_ms, since_ms = self.effective_ms(halt_id), halt.discard_since_ms
-            far = halt.issued_ms - since_ms > DISCARD_MS_MAX
-            if since_ms and effective_ms is not None and not (far and halt_id not in self._agreed):
+            if not since_ms or effective_ms is None:
+                continue
+            far = effective_ms - since_ms > DISCARD_MS_MAX  # not from `issued_ms`: that is what one officer says
+            if not far or halt_id in self._agreed:
                 found.append((halt_id, halt.scope, since_ms, effective_ms))
         return found
 

@@ -50,6 +50,9 @@ def test_an_order_published_after_its_time_is_refused_one_read_late_is_not() -> 
     with pytest.raises(Refused) as caught:
         accept(Memory(), "aa", halt, NOW_MS + 1_001, NOW_MS + 1_001)
     assert caught.value.reason == "stale-order"
+    endless = replace(halt, valid_for_ms=2**62)
+    with pytest.raises(Refused, match="published after its time"):
+        accept(Memory(), "aa", endless, NOW_MS + 600_001, NOW_MS + 600_001)
 
 
 def test_a_beacon_names_the_state_and_every_order_in_force(site: Any) -> None:

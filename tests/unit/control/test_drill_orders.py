@@ -6,7 +6,7 @@ from typing import Any
 
 from byleave.control import trust
 from byleave.control.documents import CANARY, Halt, Scope, digest
-from byleave.control.knowledge import DRILL_MS, Order
+from byleave.control.knowledge import DISCARD_MS_MAX, DRILL_MS, Order
 from byleave.core.dsse import load_envelope
 
 STATE, HALT, BEACON = "control.state.v1", "control.halt.v1", "control.beacon.v1"
@@ -47,19 +47,22 @@ def test_a_drill_whose_time_nobody_heard_is_over_for_a_reader_who_comes_later(si
 
 
 def test_one_officer_erases_the_last_hour_and_no_more(site: Any) -> None:
-    knowledge, hour = site.knowledge(), 3_600_000
-    signers = {"near": ("security-1",), "far alone": ("security-1",), "far": ("security-1", "privacy-1")}
-    since = {"near": NOW_MS - hour, "far alone": NOW_MS - hour - 1, "far": NOW_MS - 20 * hour}
+    knowledge, reach, counts = site.knowledge(), DISCARD_MS_MAX, NOW_MS + 5
+    signers = {"near": ("security-1",), "far alone": ("security-1",), "said to be of before": ("security-1",),
+               "far": ("security-1", "privacy-1")}  # fmt: skip
+    since = {"near": counts - reach, "far alone": counts - reach - 1, "said to be of before": counts - 20 * reach,
+             "far": counts - 20 * reach}  # fmt: skip
+    issued = {"said to be of before": counts - 20 * reach + 1}
     ids = {}
     for name, officers in signers.items():
-        made = Halt("test.", Scope("global"), "capture", name, "drop", NOW_MS, 600_000, name, since[name])
+        made = Halt("test.", Scope("global"), "capture", name, "drop", issued.get(name, NOW_MS), 600_000, name, since[name])
         signed = trust.sign(made, site.officers(*officers))
         assert knowledge.learn(HALT, signed) == made, "as a halt each of them counts"
         ids[name] = id_of(signed)
     assert knowledge.discards() == [], "not before it is known from when they count"
-    knowledge.learn(BEACON, site.beacon(knowledge, NOW_MS + 9, **{ids[name]: NOW_MS + 5 for name in ids}))
+    knowledge.learn(BEACON, site.beacon(knowledge, NOW_MS + 9, **dict.fromkeys(ids.values(), counts)))
     found = {halt_id: (since_ms, effective_ms) for halt_id, _, since_ms, effective_ms in knowledge.discards()}
-    assert found == {ids[name]: (since[name], NOW_MS + 5) for name in ("near", "far")}
+    assert found == {ids[name]: (since[name], counts) for name in ("near", "far")}
 
 
 def test_an_epoch_begins_with_its_first_beacon(site: Any) -> None:
