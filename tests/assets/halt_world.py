@@ -15,6 +15,7 @@ after T0 on the true clock, which the beacon service's is until somebody sets it
 from __future__ import annotations
 
 import argparse
+import gc
 import heapq
 import os
 import random
@@ -25,7 +26,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, lru_cache
 from itertools import repeat
 from typing import Any
 
@@ -33,12 +34,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from byleave.control import beacon as service
 from byleave.control import documents as d
+from byleave.control import knowledge as knowing
 from byleave.control import resume, rollcall, trust
 from byleave.control.admission import SKEW_MS, Admitted, Claim, Refuses, Waits, decide
 from byleave.control.knowledge import Knowledge, covers
 from byleave.control.lease import LEASE_MS_MAX, Permit
+from byleave.core import dsse
 from byleave.core.dsse import key_id, load_envelope
-from byleave.core.errors import ByleaveError
+from byleave.core.errors import Broken, ByleaveError, Forged, Refused, Transient
 from byleave.processors.fence import Fence
 from byleave.producers import gate, window
 from byleave.producers.gate import Answer, Permission, Switches
@@ -48,6 +51,7 @@ CAPTURE_MS, DRAIN_MS = 60_000, 120_000
 TURN_MS_MEAN = 1_500
 STATE, HALT, BEACON, ROOT = "control.state.v1", "control.halt.v1", "control.beacon.v1", "control.root.v1"
 AGREED = Switches()
+REFUSALS = (Refused, Forged, Transient, Broken)
 TEAMS = 4
 
 
@@ -66,31 +70,45 @@ def sign(document: Any, *names: str) -> bytes:
 
 @contextmanager
 def verified_once() -> Iterator[None]:
-    """A thousand readers get the same bytes. Whether they are signed is a function of the bytes: here it is computed once."""
-    verify, verify_by = trust.verify, trust.verify_by
-    found: dict[Any, Any] = {}
-
-    def remembered(asked: Any, ask: Callable[[], Any]) -> Any:
-        if asked not in found:
-            try:
-                found[asked] = ask()
-            except ByleaveError as error:
-                found[asked] = error
-        if isinstance(found[asked], ByleaveError):
-            raise type(found[asked])(str(found[asked]), reason=found[asked].reason)
-        return found[asked]
-
-    def once(root: d.Root, role: str, kind: Any, unverified: bytes | None, *, site: str) -> Any:
-        return remembered((id(root), role, kind, unverified, site), lambda: verify(root, role, kind, unverified, site=site))
-
-    def once_by(by: Any, kind: Any, unverified: bytes | None, *, site: str) -> Any:
-        return remembered((by.public_bytes_raw(), kind, unverified, site), lambda: verify_by(by, kind, unverified, site=site))
-
-    trust.verify, trust.verify_by = once, once_by  # type: ignore[assignment]
+    """A thousand readers get the same bytes. What they say and whether they are signed are functions of the bytes and of the
+    keys: here each is computed once."""
+    pure = [(trust, "verify"), (trust, "verify_by"), (trust, "load_root"), (dsse, "load_envelope"), (knowing, "load")]
+    own = [(module, name, getattr(module, name)) for module, name in pure]
+    for module, name, function in own:
+        setattr(module, name, _once(function))
+    gc.disable()  # a fleet is large, and all of it is in use until the end
     try:
         yield
     finally:
-        trust.verify, trust.verify_by = verify, verify_by
+        gc.enable()
+        for module, name, function in own:
+            setattr(module, name, function)
+
+
+FOUND: dict[Any, tuple[Any, Any]] = {}
+"""Kept from seed to seed: the documents of a fleet are the same in all."""
+
+
+def _once(ask: Callable[..., Any]) -> Callable[..., Any]:
+    """Roots and keys are told apart by which they are: they are kept here, so that no other can take their place."""
+
+    def remembered(*given: Any, **more: Any) -> Any:
+        asked = (ask, *[_told_apart(one) if one.__class__ not in (bytes, str) else one for one in given])
+        answer = FOUND.get(asked)
+        if answer is None:
+            try:
+                answer = FOUND[asked] = (ask(*given, **more), given)
+            except ByleaveError as error:
+                answer = FOUND[asked] = (error, given)
+        if answer[0].__class__ in REFUSALS:
+            raise type(answer[0])(str(answer[0]), reason=answer[0].reason)
+        return answer[0]
+
+    return remembered
+
+
+def _told_apart(given: Any) -> Any:
+    return id(given) if isinstance(given, d.Root | type) else given.public_bytes_raw()
 
 
 @dataclass(frozen=True)
@@ -120,6 +138,7 @@ class Site:
         return found
 
 
+@lru_cache(1_000)
 def id_of(signed: bytes) -> str:
     return d.digest(load_envelope(signed).body)
 
@@ -856,7 +875,10 @@ def one(seed: int, size: int) -> tuple[int, list[str], Counter[str]]:
     """A seed on its own: what a process of the pool does, and what a replay does."""
     with verified_once():
         world = World(seed, size).run()
-        return seed, world.faults(), world.counts()
+        told = seed, world.faults(), world.counts()
+    del world
+    gc.collect()
+    return told
 
 
 def killed_by(mutant: str, seeds: range, size: int) -> int | None:

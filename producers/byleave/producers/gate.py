@@ -6,6 +6,7 @@ Every doubt is a no; the first reason that stands is the one that is told.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import Enum
 
@@ -55,12 +56,14 @@ class Switches:
 
 @dataclass(frozen=True, slots=True)
 class Permission:
-    """The gate's answer. `run`, `manifest` and `epoch` are those that capture would be under, where they are known."""
+    """The gate's answer. `run`, `manifest` and `epoch` are those that capture would be under, where they are known; `orders`
+    are the ids of those that stop it."""
 
     answer: Answer
     epoch: int = 0
     run: Run | None = None
     manifest: Manifest | None = None
+    orders: tuple[str, ...] = ()
 
     @property
     def allowed(self) -> bool:
@@ -77,9 +80,11 @@ def decide(
     """The permission at `boot_ms`. `caught_up`: what stood on the control topics has been read; before, silence is nothing."""
     state, beacon = knowledge.state, knowledge.beacon
     epoch = state.epoch if state is not None else 0
-    stopped = _stopped(knowledge, endpoint, switches, caught_up)
+    standing = knowledge.standing(endpoint, "capture", epoch) if state is not None else ()  # before, lifts are not known
+    orders = tuple(order.halt_id for order in standing)
+    stopped = _stopped(orders, switches, readable=caught_up and state is not None)
     if stopped is not None or state is None or beacon is None:
-        return Permission(stopped or Answer.STALE, epoch)
+        return Permission(stopped or Answer.STALE, epoch, orders=orders)
     now_ms = max(beacon.service_ms, permit_time_ms(permit, boot_ms) if permit else 0)
     run = knowledge.leave(endpoint, now_ms)
     if run is None:
@@ -92,20 +97,14 @@ def decide(
     return Permission(Answer(verdict.value), epoch, run, knowledge.manifests[run.manifest])
 
 
-def _stopped(knowledge: Knowledge, endpoint: str, switches: Switches, caught_up: bool) -> Answer | None:
+def _stopped(orders: Collection[str], switches: Switches, *, readable: bool) -> Answer | None:
     if switches.halted:
         return Answer.HALTED_HERE
-    if knowledge.state is not None and standing_orders(knowledge, endpoint):
+    if orders:
         return Answer.HALTED
     if switches.paused:
         return Answer.PAUSED
-    return None if caught_up and knowledge.state is not None else Answer.UNREAD
-
-
-def standing_orders(knowledge: Knowledge, endpoint: str) -> list[str]:
-    """Ids of the orders that stop capture here in the epoch in force; before any state, all that are known of."""
-    epoch = knowledge.state.epoch if knowledge.state else 0
-    return [order.halt_id for order in knowledge.standing(endpoint, "capture", epoch)]
+    return None if readable else Answer.UNREAD
 
 
 def accept(grant: Grant, *, nonce: str, request_digest: str, request_boot_ms: int, epoch: int, boot_ms: int) -> Permit | None:

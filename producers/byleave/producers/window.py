@@ -13,8 +13,9 @@ This is one of three such cores: `control.beacon.step` vouches, this obeys, `con
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from byleave.control.documents import Beacon, Grant, Halt, Manifest, Request, Run, digest, dump
 from byleave.control.knowledge import Knowledge
@@ -43,10 +44,9 @@ class Session:
     run: Run
 
 
-@dataclass(frozen=True, slots=True)
-class RunWindow:
+class RunWindow(NamedTuple):
     """The state. `agent`: digest of the running files. `asked`: the one request that an answer is awaited to. `purged`: nothing
-    is on its way to the broker; `dropped`: nor in the spool. `seen`: when each order was first heard."""
+    is on its way to the broker; `dropped`: nor in the spool. `seen`: when each order was first heard; `orders`: which stand."""
 
     endpoint: str
     agent: str = ""
@@ -64,9 +64,10 @@ class RunWindow:
     caught_up: bool = False
     retry_ms: int = WORKER_RETRY_MS_MIN
     retry_at_ms: int = 0
-    seen: Mapping[str, int] = field(default_factory=dict)
+    seen: Mapping[str, int] = MappingProxyType({})
     acked: frozenset[str] = frozenset()
     answer: Answer = Answer.UNREAD
+    orders: tuple[str, ...] = ()
 
 
 # -- what happened ----------------------------------------------------------------------------------------------------
@@ -179,8 +180,8 @@ def step(window: RunWindow, knowledge: Knowledge, given: Input, boot_ms: int) ->
         case Reaped():
             return _reaped(window, knowledge, given.ok, boot_ms)
         case NotOpened():
-            return _back_off(replace(window, session=None, permit=None, reaped=False), boot_ms), (Kill(),)
-    window = replace(window, finished=True, ending=Boundary.END)
+            return _back_off(window._replace(session=None, permit=None, reaped=False), boot_ms), (Kill(),)
+    window = window._replace(finished=True, ending=Boundary.END)
     return window, (Kill(),) if window.session else ()
 
 
@@ -198,8 +199,8 @@ def _tick(window: RunWindow, knowledge: Knowledge, tick: Tick, boot_ms: int) -> 
     if permission.answer is Answer.NO_GRANT and boot_ms - window.beacon_ms > BEACON_FRESH_MS:
         permission = replace(permission, answer=Answer.STALE)  # nobody is there to ask
     answer = permission.answer
-    window = replace(
-        window, answer=answer, caught_up=tick.caught_up, purged=window.purged and answer in CLOSED,
+    window = window._replace(
+        answer=answer, orders=permission.orders, caught_up=tick.caught_up, purged=window.purged and answer in CLOSED,
         dropped=window.dropped and answer is Answer.HALTED_HERE,
         retry_ms=WORKER_RETRY_MS_MIN if tick.worked and permission.allowed else window.retry_ms,
     )  # fmt: skip
@@ -207,11 +208,11 @@ def _tick(window: RunWindow, knowledge: Knowledge, tick: Tick, boot_ms: int) -> 
     if not window.reaped:
         return window, (Kill(),)
     if answer in HALTED:
-        return (replace(window, ending=Boundary.HALT), (Kill(),)) if session else _account(window, window, knowledge, boot_ms)
+        return (window._replace(ending=Boundary.HALT), (Kill(),)) if session else _account(window, window, knowledge, boot_ms)
     if session and (session.epoch, session.run, True) != (permission.epoch, permission.run, permission.allowed):
-        return replace(window, ending=Boundary.END), (Kill(),)
+        return window._replace(ending=Boundary.END), (Kill(),)
     if session and not tick.alive:
-        return _back_off(replace(window, ending=Boundary.END), boot_ms), (Kill(lost=True),)
+        return _back_off(window._replace(ending=Boundary.END), boot_ms), (Kill(lost=True),)
     window, opened = _open(window, permission, boot_ms)
     window, asked = _ask(window, permission, knowledge, tick.nonce, boot_ms)
     return window, (*opened, *asked)
@@ -223,7 +224,7 @@ def _open(window: RunWindow, permission: Permission, boot_ms: int) -> Next:
     if not wanted or window.granted is None or run is None or manifest is None or permit is None:
         return window, ()
     session = Session(window.granted, permission.epoch, run)
-    return replace(window, session=session, granted=None), (Open(session, manifest, permit),)
+    return window._replace(session=session, granted=None), (Open(session, manifest, permit),)
 
 
 def _ask(window: RunWindow, permission: Permission, knowledge: Knowledge, nonce: str, boot_ms: int) -> Next:
@@ -233,15 +234,15 @@ def _ask(window: RunWindow, permission: Permission, knowledge: Knowledge, nonce:
     if not (renew or begin) or boot_ms - window.asked_ms < ASK_AGAIN_MS:
         return window, ()
     request = Request(knowledge.site, window.endpoint, nonce, boot_ms, window.agent, knowledge.root.version)
-    return replace(window, asked=request, asked_ms=boot_ms), (Ask(request),)
+    return window._replace(asked=request, asked_ms=boot_ms), (Ask(request),)
 
 
 def _heard(window: RunWindow, knowledge: Knowledge, document: Any, boot_ms: int) -> RunWindow:
     match document:
         case Beacon():
-            return replace(window, beacon_ms=boot_ms)
+            return window._replace(beacon_ms=boot_ms)
         case Halt():
-            return replace(window, seen={**dict.fromkeys(knowledge.halts, boot_ms), **window.seen})
+            return window._replace(seen={**dict.fromkeys(knowledge.halts, boot_ms), **window.seen})
         case Grant():
             return _granted(window, knowledge, document, boot_ms)
     return window
@@ -251,7 +252,7 @@ def _granted(window: RunWindow, knowledge: Knowledge, grant: Grant, boot_ms: int
     asked, state = window.asked, knowledge.state
     if asked is None or state is None or grant.nonce != asked.nonce:
         return window
-    window = replace(window, asked=None)  # one answer a nonce, right or wrong: the next comes with a new one
+    window = window._replace(asked=None)  # one answer a nonce, right or wrong: the next comes with a new one
     named = digest(dump(asked))
     permit = gate.accept(
         grant, nonce=asked.nonce, request_digest=named, request_boot_ms=asked.boot_ms, epoch=state.epoch, boot_ms=boot_ms
@@ -259,13 +260,13 @@ def _granted(window: RunWindow, knowledge: Knowledge, grant: Grant, boot_ms: int
     session = _session_id(grant.session)
     if permit is None or session is None:
         return window
-    return replace(window, permit=permit, granted=None if window.session else session)
+    return window._replace(permit=permit, granted=None if window.session else session)
 
 
 def _reaped(window: RunWindow, knowledge: Knowledge, ok: bool, boot_ms: int) -> Next:
     """The session is over whether or not its worker could be reaped; until it is, its permit only tells the time."""
     closed = (Close(window.ending),) if window.session else ()
-    after = replace(window, session=None, granted=None, asked=None, reaped=ok, permit=None if ok else window.permit)
+    after = window._replace(session=None, granted=None, asked=None, reaped=ok, permit=None if ok else window.permit)
     after, accounted = _account(after, window, knowledge, boot_ms) if window.answer in HALTED else (after, ())
     return after, (*closed, *accounted)
 
@@ -276,24 +277,24 @@ def _account(window: RunWindow, tied: RunWindow, knowledge: Knowledge, boot_ms: 
     `tied` has the permit by which the time is told.
     """
     thrown = () if window.purged else (ThrowAway(),)
-    window = replace(window, purged=True, permit=window.permit if not window.reaped else None, granted=None, asked=None)
+    window = window._replace(purged=True, permit=window.permit if not window.reaped else None, granted=None, asked=None)
     if not window.reaped:
         return window, thrown
     if window.answer is Answer.HALTED_HERE:
-        return replace(window, dropped=True), (*thrown, *(() if window.dropped else (Dispose("drop"),)))
-    orders = gate.standing_orders(knowledge, window.endpoint) if window.caught_up else []
+        return window._replace(dropped=True), (*thrown, *(() if window.dropped else (Dispose("drop"),)))
+    orders = window.orders if window.caught_up else ()
     due = [halt_id for halt_id in orders if halt_id in knowledge.halts and halt_id not in window.acked]
     epoch, done = knowledge.state.epoch if knowledge.state else 0, list[Output]()
     for halt_id in due:
         seen_ms = min(window.seen.get(halt_id, boot_ms), boot_ms)
         told = (service_ms(tied, knowledge, seen_ms), service_ms(tied, knowledge, boot_ms))
         done += [Dispose(knowledge.halts[halt_id].buffer), Acknowledge(halt_id, epoch, *told, seen_ms, boot_ms)]
-    return replace(window, acked=window.acked.union(due)), (*thrown, *done)
+    return window._replace(acked=window.acked.union(due)), (*thrown, *done)
 
 
 def _back_off(window: RunWindow, boot_ms: int) -> RunWindow:
     next_ms = min(WORKER_RETRY_MS_MAX, 2 * window.retry_ms)
-    return replace(window, retry_at_ms=boot_ms + window.retry_ms, retry_ms=next_ms)
+    return window._replace(retry_at_ms=boot_ms + window.retry_ms, retry_ms=next_ms)
 
 
 def _session_id(text: str) -> bytes | None:
