@@ -97,4 +97,4 @@ def site(kafka: Kafka) -> Iterator[str]:
     for future in removed:
         future.result(timeout=25)
     ours = grants(catalogue, prefix, ENDPOINTS)
-    provision.delete_acls(admin, {grant for grant in ours if grant.resource.startswith(prefix)})
+    provision.change_acls(admin, set(), {grant for grant in ours if grant.resource.startswith(prefix)})

@@ -7,7 +7,7 @@ they are missing and never taken away. A DENY is never touched: it may be the br
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -78,8 +78,8 @@ def apply(
     altered = {d.name.split(" ", 1)[0] for d in drifts if d.kind == "config"}
     _alter_configs(admin, {name: wanted[name] for name in sorted(altered)})
     found = _rules(admin)
-    _create_acls(admin, right - found)
-    delete_acls(admin, {rule for rule in found - right if _below(rule, site) and rule.permission == "allow"})
+    excess = {rule for rule in found - right if _below(rule, site) and rule.permission == "allow"}
+    change_acls(admin, right - found, excess)
     _commit_zero(conf, site, catalogue)
     return drifts
 
@@ -200,26 +200,16 @@ def _alter_configs(admin: AdminClient, topics: Mapping[str, Topic]) -> None:
         _answer(future, f"the settings of {resource.name}")
 
 
-def _create_acls(admin: AdminClient, rules: set[Grant]) -> None:
-    if rules:
-        for future in admin.create_acls([_binding(r) for r in sorted(rules)], request_timeout=REQUEST_S_MAX).values():
-            _answer(future, "creating an ACL")
-        _await_rules(admin, lambda found: rules <= found)
-
-
-def delete_acls(admin: AdminClient, rules: set[Grant]) -> None:
-    """Takes these away, and waits until the brokers know."""
-    if rules:
-        filters = [_binding(r, AclBindingFilter) for r in sorted(rules)]
-        for future in admin.delete_acls(filters, request_timeout=REQUEST_S_MAX).values():
-            _answer(future, "deleting an ACL")
-        _await_rules(admin, lambda found: not rules & found)
-
-
-def _await_rules(admin: AdminClient, settled: Callable[[set[Grant]], bool]) -> None:
-    """The controller answers before the brokers have heard: for some 100 ms the old rules would still be in force."""
+def change_acls(admin: AdminClient, missing: set[Grant], excess: set[Grant]) -> None:
+    """Sets and takes away. The controller answers before the brokers have heard, so this waits until they have: for some
+    100 ms the old rules would still be in force."""
+    new, gone = [_binding(r) for r in sorted(missing)], [_binding(r, AclBindingFilter) for r in sorted(excess)]
+    futures = list(admin.create_acls(new, request_timeout=REQUEST_S_MAX).values()) if new else []
+    futures += admin.delete_acls(gone, request_timeout=REQUEST_S_MAX).values() if gone else []
+    for future in futures:
+        _answer(future, "changing an ACL")
     until = time.monotonic() + REQUEST_S_MAX
-    while not settled(_rules(admin)):
+    while futures and not (missing <= (found := _rules(admin)) and not excess & found):
         if time.monotonic() > until:
             raise Transient(f"the brokers have not taken over the new ACLs in {REQUEST_S_MAX:.0f} s")
         time.sleep(0.02)

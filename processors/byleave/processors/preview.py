@@ -29,11 +29,6 @@ _KEYS = {"\n": "enter", "\t": "tab", " ": "space", "\b": "backspace", "\x7f": "b
 WHY = load_labels()
 
 
-def keys_of(text: str, *, at_ms: int = START_MS, seq: int = 0) -> list[KeyEvent]:
-    """The key presses that type `text`; backspace as "\\b". A new line is enter."""
-    return [KeyEvent(seq + n, at_ms + (n + 1) * KEY_MS, Kind.PRESS, _KEYS.get(char, char)) for n, char in enumerate(text)]
-
-
 def batch_of(
     events: Iterable[Event], seq0: int, hi_ms: int, *, boundary: Boundary = Boundary.NONE, session: bytes = b"\0" * 16,
     screen: Screen = SCREEN, offset: int | None = None,
@@ -138,11 +133,11 @@ def read_actions(batches: Iterable[SanitizedBatch]) -> list[Left]:
 
 
 def preview_text(text: str, app: str, rules: Rules) -> Preview:
-    """Types `text` into `app`, presses enter if it does not end with it, and ends the session."""
+    """Types `text` into `app`, backspace as "\\b"; presses enter if it does not end with it, and ends the session."""
     preview = Preview(rules, app)
     preview.begin()
-    for event in keys_of(text if text.endswith("\n") else text + "\n"):
-        preview.press(event.key)
+    for key in text if text.endswith("\n") else text + "\n":
+        preview.press(key)
     preview.end()
     return preview
 
