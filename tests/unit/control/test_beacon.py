@@ -10,8 +10,23 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from byleave.control import beacon, resume, trust
-from byleave.control.beacon import Memory, accept, answer, denied, vouch
-from byleave.control.documents import CANARY, Effective, Halt, Request, Scope, digest, dump, load
+from byleave.control.beacon import (
+    Brake,
+    Braked,
+    Heard,
+    Memory,
+    Refusal,
+    Remember,
+    Say,
+    Service,
+    Stopped,
+    Tick,
+    accept,
+    answer,
+    denied,
+    vouch,
+)
+from byleave.control.documents import CANARY, Effective, Halt, Lifted, Request, Scope, digest, dump, load
 from byleave.control.knowledge import DRILL_MS, Knowledge
 from byleave.core.dsse import load_envelope
 from byleave.core.errors import Broken, Refused
@@ -147,6 +162,126 @@ def test_a_damaged_memory_stops_the_service_instead_of_letting_time_run_back(sto
     with pytest.raises(Broken) as caught:
         beacon.load(stored)
     assert caught.value.reason == "memory"
+
+
+class Driver:
+    """A service whose outputs are only looked at; its broker denies what it is told to, or nobody answers."""
+
+    def __init__(self, knowledge: Knowledge) -> None:
+        self.knowledge, self.service, self.now_ms, self.brakes = knowledge, Service(), NOW_MS, True
+
+    def does(self, given: Any) -> list[Any]:
+        waiting, done = [given], []
+        while waiting:
+            self.service, outputs = beacon.step(self.service, self.knowledge, waiting.pop(0), self.now_ms)
+            done += outputs
+            waiting += [Braked(o.wanted if self.brakes else None) for o in outputs if isinstance(o, Brake)]
+        return done
+
+    def tick(self, ms: int = 20, *, caught_up: bool = True) -> list[type]:
+        self.now_ms += ms
+        self.told = self.does(Tick(caught_up))
+        return [type(output) for output in self.told]
+
+    def hears(self, document: Any, name: str = "", append_ms: int = NOW_MS) -> list[Any]:
+        return self.does(Heard(document, name, append_ms, b"s" * 16))
+
+    def halted(self, site: Any, **more: Any) -> str:
+        order = site.halt(**more)
+        self.knowledge.learn(HALT, order)
+        self.hears(self.knowledge.halts[id_of(order)], id_of(order))
+        return id_of(order)
+
+
+@pytest.fixture
+def driver(site: Any) -> Driver:
+    made = Driver(site.knowledge())
+    assert made.tick() == [Brake, Remember, Say]  # what the broker denies is not known yet
+    return made
+
+
+def test_a_beacon_is_said_once_a_second_after_it_is_remembered(driver: Driver) -> None:
+    assert driver.tick(999) == []
+    assert driver.tick(1) == [Remember, Say]
+    remember, say = driver.told
+    assert (remember.memory.last_ms, remember.memory.n) == (say.document.service_ms, say.document.n)
+
+
+def test_an_order_is_remembered_told_and_then_braked_for_without_waiting_for_the_second(site: Any, driver: Driver) -> None:
+    order = site.halt()
+    halt_id, halt = id_of(order), driver.knowledge.learn(HALT, order)
+    assert driver.hears(halt, halt_id) == [Remember(driver.service.memory)]
+    assert driver.hears(halt, halt_id) == []
+    assert driver.tick() == [Remember, Say, Brake]
+    _, say, brake = driver.told
+    assert [order.halt_id for order in say.document.halts] == [halt_id]
+    assert brake.wanted == {"*"}
+    assert driver.tick(1_000) == [Remember, Say]
+
+
+def test_a_brake_is_released_before_the_state_that_lifts_the_order_is_vouched_for(site: Any, driver: Driver) -> None:
+    halt_id = driver.halted(site)
+    driver.tick()
+    lifted = Lifted(halt_id, Scope("global"), "capture", NOW_MS, 2)
+    state = driver.knowledge.learn("control.state.v1", site.state(site.bytes("trust/state.dsse"), (lifted,)))
+    driver.hears(state)
+    assert driver.tick() == [Brake, Remember, Say]
+    assert (driver.told[0].wanted, driver.told[2].document.epoch) == (frozenset(), 2)
+
+
+def test_a_brake_that_could_not_be_set_is_tried_again_and_holds_no_beacon_up(site: Any, driver: Driver) -> None:
+    driver.brakes = False
+    driver.halted(site)
+    assert driver.tick() == [Remember, Say, Brake]
+    assert [driver.tick(1_000) for _ in range(4)] == [[Remember, Say]] * 4
+    assert driver.tick(1_000) == [Remember, Say, Brake]
+
+
+def test_nothing_is_said_before_all_is_read_or_without_a_state(site: Any) -> None:
+    driver = Driver(site.knowledge())
+    assert driver.tick(caught_up=False) == []
+    assert driver.hears(Request("test.", "ep-a", "ee" * 16, 77, "ff" * 32, 1)) == []
+    driver = Driver(Knowledge(site.root, "test."))
+    assert driver.tick() == [Brake, Refusal]
+    assert driver.told[1] == Refusal("Beacon", "no-state")
+    driver.tick(1_000)
+    driver.knowledge.restart()  # the topics were made anew, and hold nothing
+    assert driver.tick(1_000) == [Refusal]
+
+
+def test_a_request_is_answered_once_and_not_after_ten_seconds(driver: Driver) -> None:
+    request = Request("test.", "ep-a", "ee" * 16, 77, "ff" * 32, 1)
+    (said,) = driver.hears(request, "dd" * 32)
+    assert (said.topic, said.key, said.document.request) == ("control.grant.v1", request.nonce, "dd" * 32)
+    assert driver.hears(request, "dd" * 32) == []
+    late = replace(request, nonce="aa" * 16)
+    driver.now_ms = NOW_MS + 10_001
+    assert driver.hears(late, "dd" * 32) == []
+    assert driver.hears(replace(late, endpoint="ep-x"), append_ms=driver.now_ms) == [Refusal("Request", "unknown-endpoint")]
+    assert driver.hears(late, append_ms=driver.now_ms) == [], "refused is answered, too"
+    assert list(driver.service.answered) == [late.nonce], "what is too old to be answered need not be remembered"
+
+
+def test_an_order_that_is_too_late_changes_nothing(site: Any, driver: Driver) -> None:
+    before, order = driver.service, site.halt()
+    halt = driver.knowledge.learn(HALT, order)
+    assert driver.hears(halt, id_of(order), NOW_MS + 600_001) == [Refusal("Halt", "stale-order")]
+    assert driver.service == before
+
+
+def test_how_long_an_endpoint_took_is_counted_once_an_order(site: Any, driver: Driver) -> None:
+    halt_id = driver.halted(site)
+    effective_ms = driver.service.memory.effective[halt_id]
+    ack = site.ack("ep-a", halt_id, stopped_ms=effective_ms + 250)
+    assert driver.hears(site.ack("ep-a", halt_id, reaped=False)) == []
+    assert driver.hears(ack) == [Stopped(0.25)]
+    assert driver.hears(ack) == []
+    assert driver.hears(site.ack("ep-b", halt_id, stopped_ms=effective_ms - 5)) == [Stopped(0.0)]
+    assert driver.hears(site.ack("ep-a", "ff" * 32)) == []
+    driver.service = Service(driver.service.memory)  # started anew: what it now reads again was counted
+    assert driver.hears(ack) == []
+    driver.tick()
+    assert driver.hears(ack) == []
 
 
 STEPS = st.lists(

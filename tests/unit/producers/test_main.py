@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from byleave.control.bootstrap import dev_site
-from byleave.core.errors import Misconfigured
+from byleave.control.bootstrap import dev_site, documents_to_publish
+from byleave.core.broker import Received
+from byleave.core.errors import Broken, Misconfigured
 from byleave.core.settings import load_installation
 from byleave.deploy import pki
 from byleave.producers.hooks.canary import canary
-from byleave.producers.main import Process, own_digest
+from byleave.producers.main import TOPICS, Process, own_digest
 
 NOW_MS = 1_800_000_000_000
 
@@ -92,3 +93,48 @@ def test_a_floor_outlives_the_process(home: Path) -> None:
 def test_the_agents_own_files_have_a_name() -> None:
     assert own_digest() == own_digest()
     assert len(own_digest()) == 64
+
+
+class Topics:
+    """A `broker.Tail` of control topics that somebody deletes."""
+
+    def __init__(self, records: list[tuple[str, bytes]]) -> None:
+        self.records, self.deleted, self.closed = records, False, False
+
+    @property
+    def caught_up(self) -> bool:
+        return not self.records
+
+    def read(self, timeout_s: float) -> list[Received]:  # noqa: ARG002 - the port's parameter
+        if self.deleted:
+            raise Broken("a topic is not the one it was")
+        found, self.records = self.records, []
+        return [Received(f"byleave.{topic}", 0, n, NOW_MS, b"", value) for n, (topic, value) in enumerate(found)]
+
+    def rewind(self) -> None:
+        raise AssertionError("no root changes here")
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_what_is_not_on_the_topics_any_more_is_no_permission(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A control topic was deleted and made anew, empty: only the floor and this machine's own files are left."""
+    documents = [(topic, value) for topic, _, value in documents_to_publish(home)]
+    opened = [Topics([d for d in documents if d[0] in TOPICS]), Topics([])]
+    first, waiting = opened[0], list(opened)
+    monkeypatch.setattr("byleave.producers.main.KafkaTail", lambda *_: waiting.pop(0))
+    running = process(home)
+    running.turn()
+    knowledge = running.knowledge
+    assert (running.caught_up, knowledge.epoch_floor, bool(knowledge.manifests)) == (True, 1, True)
+    first.deleted = True
+    running.turn()
+    assert (first.closed, running.caught_up, knowledge.state, dict(knowledge.manifests)) == (True, False, None, {})
+    running.turn()
+    running.turn()
+    assert (running.caught_up, knowledge.state, knowledge.epoch_floor) == (True, None, 1)
+    assert (list(knowledge.enrolments), len(knowledge.consents)) == (["ep-a"], 1), "its own files are read again"
+    assert not running.agent.capturing
+    assert "not capturing" in running.agent.report()["answer"]
+    running.close()
