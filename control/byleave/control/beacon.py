@@ -144,7 +144,7 @@ def step(service: Service, knowledge: Knowledge, given: Input, now_ms: int) -> N
         case Braked(None):
             return replace(service, brake_retry_ms=now_ms + BRAKE_RETRY_MS), ()
         case Braked(denied):
-            return replace(service, braked=denied), ()
+            return replace(service, braked=denied, brake_retry_ms=0), ()
     service = replace(service, caught_up=given.caught_up)
     return _beat(service, knowledge, now_ms) if given.caught_up and now_ms >= service.due_ms else (service, ())
 
@@ -170,7 +170,8 @@ def _heard(service: Service, knowledge: Knowledge, heard: Heard, now_ms: int) ->
 
 def _beat(service: Service, knowledge: Knowledge, now_ms: int) -> Next:
     wanted, braked = denied(knowledge, service.memory), service.braked
-    brake = (Brake(wanted),) if wanted != braked and now_ms >= service.brake_retry_ms else ()
+    owed = wanted != braked or service.brake_retry_ms > 0  # one that failed: what the broker denies now is not known
+    brake = (Brake(wanted),) if owed and now_ms >= service.brake_retry_ms else ()
     service = replace(service, due_ms=now_ms + BEACON_EVERY_MS)
     try:
         memory, said = vouch(service.memory, knowledge, now_ms)

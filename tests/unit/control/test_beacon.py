@@ -237,6 +237,19 @@ def test_a_brake_that_could_not_be_set_is_tried_again_and_holds_no_beacon_up(sit
     assert driver.tick(1_000) == [Remember, Say, Brake]
 
 
+def test_a_brake_whose_setting_failed_is_released_all_the_same_once_the_order_is_lifted(site: Any, driver: Driver) -> None:
+    """The officer's own command may have set it, or the broker may have taken it and died before it answered."""
+    driver.brakes = False
+    halt_id = driver.halted(site)
+    driver.tick()
+    lifted = Lifted(halt_id, Scope("global"), "capture", NOW_MS, 2)
+    driver.hears(driver.knowledge.learn("control.state.v1", site.state(site.bytes("trust/state.dsse"), (lifted,))))
+    driver.brakes = True
+    said = [driver.tick(1_000) for _ in range(6)]
+    assert said.count([Remember, Say, Brake]) == 1
+    assert driver.service.braked == frozenset()
+
+
 def test_nothing_is_said_before_all_is_read_or_without_a_state(site: Any) -> None:
     driver = Driver(site.knowledge())
     assert driver.tick(caught_up=False) == []
