@@ -29,7 +29,7 @@ from byleave.core.batches import (
 from byleave.core.envelope import Binding, ContentKey, Opener, fresh_key
 from byleave.core.events import EVENTS_MAX, Event, FocusEvent, KeyEvent, Kind, PointerEvent, Screen, Window
 from byleave.processors.session import EndpointState, Rules, feed, load_rules
-from byleave.producers.hooks.keystrokes import NORMAL, simulate
+from byleave.producers.hooks.typist import type_out
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -97,7 +97,7 @@ class Cost:
 def key_events(count: int, seed: int) -> list[KeyEvent]:
     """Presses and releases of a person who types `_TEXT` over and over, with slips and corrections."""
     found: list[KeyEvent] = []
-    typed = simulate(_TEXT * (1 + count // (2 * len(_TEXT))), seed=seed, profile=NORMAL).events
+    typed = type_out(_TEXT * (1 + count // (2 * len(_TEXT))), seed)
     for stroke in typed:
         key = stroke.text if stroke.kind == "char" else {"ctrl_backspace": "backspace"}.get(stroke.kind, stroke.kind)
         found += [KeyEvent(0, stroke.t_ms, Kind.PRESS, key), KeyEvent(0, stroke.t_ms + 40, Kind.RELEASE, key)]

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
+from keystrokes import Simulation
+
 from byleave.core import codec, rows
 from byleave.core.batches import AdmittedBatch, Boundary, Content, SanitizedBatch, body_schema
 from byleave.core.events import Event, FocusEvent, KeyEvent, Kind, Modifiers, PointerEvent, Screen, Window
@@ -14,7 +16,6 @@ from byleave.core.rows import ActionRow, EventRow
 from byleave.processors import snapshot
 from byleave.processors.preview import batch_of
 from byleave.processors.session import Account, EndpointState, Rules, feed
-from byleave.producers.hooks.keystrokes import Simulation
 from byleave.producers.hooks.source import Observed
 from byleave.producers.hooks.strokes import strokes
 

@@ -9,6 +9,7 @@ import json
 import random
 from pathlib import Path
 
+import keystrokes
 import pytest
 from typed_sessions import EDITOR, START_MS, TERMINAL, Output, focused, run, typed, window
 
@@ -17,7 +18,6 @@ from byleave.core.events import Event, FocusEvent, KeyEvent, Kind
 from byleave.core.rows import KeyClass
 from byleave.processors.preview import batch_of
 from byleave.processors.session import Rules, feed, load_rules
-from byleave.producers.hooks import keystrokes
 
 MACOS = Path(__file__).parents[2].parent / "shared/data/recordings/ducktrack-macos/events.jsonl"
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from byleave.core.errors import Misconfigured, Transient
-from byleave.producers.hooks.keystrokes import NORMAL, KeyEvent, simulate
+from byleave.producers.hooks.typist import NORMAL, KeyEvent, type_out
 
 TOOLS = ("Xvfb", "xterm", "xdotool")
 WINDOW_S_MAX = 20.0
@@ -105,7 +105,7 @@ def script_of(text: str, *, seed: int, speed: float = 1.0) -> list[str]:
     """An xdotool script that types `text` as a person would; `speed` multiplies the pauses."""
     moments: list[tuple[int, str]] = []
     down: dict[str, int] = {}  # until when a key is held, so that the second of two like letters is not swallowed
-    for event in simulate(text, seed=seed, profile=_TYPIST).events:
+    for event in type_out(text, seed, _TYPIST):
         at, symbol = int(event.t_ms * speed), _keysym(event)
         if symbol is None:
             continue

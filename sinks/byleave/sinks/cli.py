@@ -29,9 +29,9 @@ TABLE_ROWS = 20
 LOOKS = ("read", "open", "read-refused")
 
 app = typer.Typer(no_args_is_help=True)
-lake, ledger, keys, run = (typer.Typer(no_args_is_help=True, help=text) for text in (
-    "The encrypted training lake.", "The record of every look.", "Data keys.", "Run a role in the foreground."))  # fmt: skip
-for name, group in {"lake": lake, "ledger": ledger, "keys": keys, "run": run}.items():
+lake, ledger, keys = (typer.Typer(no_args_is_help=True, help=text) for text in (
+    "The encrypted training lake.", "The record of every look.", "Data keys."))  # fmt: skip
+for name, group in {"lake": lake, "ledger": ledger, "keys": keys}.items():
     app.add_typer(group, name=name)
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
@@ -44,30 +44,6 @@ class Format(StrEnum):
     CSV = "csv"
     JSONL = "jsonl"
     ARROW = "arrow"
-
-
-@run.command("keyring")
-def run_keyring(
-    secret_file: Annotated[Path | None, typer.Option(help="What the master keys are sealed under.")] = None,
-) -> None:
-    """Hold the keys and put every look on record, until SIGTERM.
-
-    Example: byleave run keyring --secret-file /etc/byleave/keyring.secret
-    """
-    from byleave.sinks.keyring_main import main
-
-    raise typer.Exit(main(["--secret-file", str(secret_file)] if secret_file else []))
-
-
-@run.command("sink")
-def run_sink(commit_s: Annotated[float, typer.Option(help="Seconds between commits.")] = 30.0) -> None:
-    """Write sanitized records to the encrypted lake, until SIGTERM.
-
-    Example: byleave run sink --commit-s 2
-    """
-    from byleave.sinks.main import main
-
-    raise typer.Exit(main(["--commit-s", str(commit_s)]))
 
 
 @lake.command("read")

@@ -17,8 +17,8 @@ import structlog
 from byleave.control import trust
 from byleave.control.desk import open_watch
 from byleave.control.documents import Manifest, Root, digest
-from byleave.core import codec, dsse, metrics
-from byleave.core.batches import SanitizedHeader
+from byleave.core import dsse, metrics
+from byleave.core.batches import SanitizedHeader, refusal
 from byleave.core.broker import Received
 from byleave.core.clock import wall_ms
 from byleave.core.errors import Transient
@@ -150,11 +150,7 @@ class Worker:
     def _refuse(self, record: Received, reason: str, header: SanitizedHeader | None) -> None:
         """To `refused.v1`: place and reason, and of the header only what its signature vouches for."""
         endpoint = header.endpoint if header else ""
-        value = codec.encode("refusal", {
-            "reason": reason, "stage": "SINK", "topic": record.topic, "partition": record.partition, "offset": record.offset,
-            "append_ms": record.append_ms, "endpoint": endpoint, "seq0": header.seq0 if header else -1,
-            "count": header.count if header else 0,
-        })  # fmt: skip
+        value = refusal(reason, "SINK", record, endpoint, header)
         self._refusals.publish(self._at.topic("refused.v1"), endpoint.encode(), value)
         self._log.warning("refused", reason=reason, topic=record.topic, partition=record.partition, offset=record.offset)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keystrokes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -9,7 +10,6 @@ from byleave.core.events import Modifiers
 from byleave.core.rows import KeyClass
 from byleave.processors.keyboard import NAMED, is_command, plain_key
 from byleave.processors.reassemble import PASTED, TEXT, Field, Item, Outcome
-from byleave.producers.hooks import keystrokes
 
 
 class PlainField:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 
+import keystrokes
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,7 +21,6 @@ from byleave.processors import snapshot
 from byleave.processors.hold import HOLD_CHARS
 from byleave.processors.preview import batch_of
 from byleave.processors.session import Rules, close, feed
-from byleave.producers.hooks import keystrokes
 
 CONTROL, SHIFT = Modifiers.CONTROL, Modifiers.SHIFT
 _WORDS = ("the report", "teh", "Mark Kowalski", "ann@example.com", "219-09-9999", "password: hunter2zx", "my ssn is",

@@ -5,8 +5,7 @@ import random
 import string
 
 import pytest
-
-from byleave.producers.hooks.keystrokes import CLEAN, MESSY, NORMAL, Profile, replay, session, simulate
+from keystrokes import CLEAN, MESSY, NORMAL, Profile, replay, session, simulate
 
 TEXT = "Please pay Ana Ruiz, SSN 219-09-9999, card 4111 1111 1111 1111.\nThanks! NDA ABCD-77 (call me)"
 SPANS = [

@@ -261,7 +261,6 @@ def test_each_command_shows_an_example() -> None:
         ("who-read",),
         ("ledger", "verify"),
         ("keys", "destroy"),
-        ("run", "sink"),
     ):
         code, text, _ = run(*words, "--help")
         assert code == 0

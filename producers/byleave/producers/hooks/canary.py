@@ -11,10 +11,10 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from byleave.core.events import Kind, Screen, Window
-from byleave.producers.hooks.keystrokes import Profile, simulate
 from byleave.producers.hooks.replay import Timeline
 from byleave.producers.hooks.source import Observed
 from byleave.producers.hooks.strokes import strokes
+from byleave.producers.hooks.typist import Profile, type_out
 
 SCREEN = Screen(1920, 1080)
 APPLICATIONS = ("editor", "terminal", "taxfiler", "clinic-portal")
@@ -57,9 +57,9 @@ def _events(seed: int, rounds: int) -> list[Observed]:
             text = template.format(**values)
             last = values[names[-1]]
             pastes = [(text.index(last), text.index(last) + len(last))] if place % 2 == 0 else []
-            typed = simulate(text, seed=f"{seed}:{n}:{place}", profile=_PACE, pastes=pastes)
+            typed = type_out(text, f"{seed}:{n}:{place}", _PACE, pastes)
             found.append(Observed(clock, Kind.FOCUS, window=windows[app]))
-            found += strokes(typed.events, windows, rng, clock)
+            found += strokes(typed, windows, rng, clock)
             clock = max(event.at_ms for event in found) + 200
     return [replace(event, at_ms=max(0, event.at_ms)) for event in found]
 

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from byleave.core.events import Kind, Window
-from byleave.producers.hooks.keystrokes import Profile, simulate
 from byleave.producers.hooks.source import Observed
 from byleave.producers.hooks.strokes import strokes
+from byleave.producers.hooks.typist import Profile, type_out
 
 WIDTH, HEIGHT = 1920, 1080
 _PACE = Profile(typo=0.05, pause=0.0, speed=0.42, word_delete=0.1, arrow_fix=0.1)
@@ -58,7 +58,7 @@ def _events() -> Iterator[Observed]:
         yield from _click(clock, place, 1)
         if n % 2 == 1:
             yield from _click(clock + 160, place, 1)
-        typed = strokes(simulate(text, seed=n, profile=_PACE).events, windows, rng, clock + 350)
+        typed = strokes(type_out(text, n, _PACE), windows, rng, clock + 350)
         yield from typed
         clock = typed[-1].at_ms + 250
         yield from (Observed(clock + 45 * i, Kind.SCROLL, *place, dy=-1) for i in range(8))

@@ -1,4 +1,9 @@
-"""The typing hand behind `keystrokes.py`: rhythm, slips and their repair. Pure; all chance comes from the generator given."""
+"""A typing hand: rhythm, slips and their repair, as a keyboard hook would see them. Pure; same arguments and seed, same events.
+
+Timing and correction rates are fitted to aggregates of the Aalto "136M keystrokes" data (400 participants, 6,000 sentences,
+282,871 keys: backspace 5.8 % of keys; run length 1/2/3/4/5+ = 54/26/10/5/5 %; inter-key interval p25/p50/p75/p95/p99 =
+120/171/265/715/1297 ms; arrows 0.09 %). Nothing of that data is in here.
+"""
 
 from __future__ import annotations
 
@@ -82,12 +87,21 @@ class Cell:
 
 @dataclass(slots=True)
 class Fact:
-    """What is true of an event when it is typed; `keystrokes.Truth` adds what became of it."""
+    """What is true of an event when it is typed: for tests, which look at what became of it."""
 
     label: str | None
     typo: bool
     inner: tuple[tuple[int, int, str], ...]
     caret: int = 0
+
+
+def type_out(
+    text: str, seed: int | str = 0, profile: Profile = NORMAL, pastes: Sequence[tuple[int, int]] = ()
+) -> list[KeyEvent]:
+    """The key-downs of a person who types `text`; `pastes` (start, end) are the parts of it that arrive as one paste each."""
+    typist = Typist(random.Random(f"keystrokes-1:{seed}"), profile, 0, "w0")  # noqa: S311 - a simulation
+    typist.type_text(text, [None] * len(text), (), pastes)
+    return typist.events
 
 
 class Typist:

@@ -16,9 +16,7 @@ What makes it a hard test:
   saying where to (``click``: the offset is known to ``Truth`` only).
 * ``paste`` events carry many characters at once; ``session()`` interleaves windows with focus changes.
 
-Timing and correction rates are fitted to aggregates of the Aalto "136M keystrokes" data (400 participants, 6,000 sentences,
-282,871 keys: backspace 5.8 % of keys; run length 1/2/3/4/5+ = 54/26/10/5/5 %; inter-key interval p25/p50/p75/p95/p99 =
-120/171/265/715/1297 ms; arrows 0.09 %). Nothing of that data is in here. Same arguments and seed, same stream, everywhere.
+Rhythm and slips are `producers.hooks.typist`'s. Same arguments and seed, same stream, everywhere.
 """
 
 from __future__ import annotations
@@ -96,7 +94,7 @@ def simulate(
     labels: list[str | None] = [None] * len(text)
     for span in spans:
         labels[span["start"] : span["end"]] = [span["label"]] * (span["end"] - span["start"])
-    typist = Typist(random.Random(f"keystrokes-1:{seed}"), profile, start_ms, window)  # noqa: S311 - a simulation
+    typist = Typist(random.Random(f"keystrokes-1:{seed}"), profile, start_ms, window)
     typist.type_text(text, labels, list(abandoned), list(pastes))
     cells = typist.cells
     sim = Simulation(typist.events, text="".join(c.char for c in cells), origin=[c.event for c in cells])
@@ -164,7 +162,7 @@ def session(
     event naming the window. Gives the merged events (re-indexed, time rising), the truth beside them and the single
     simulations by window, whose ``origin`` still counts that window's own events.
     """
-    rng = random.Random(f"session-1:{seed}")  # noqa: S311 - a simulation
+    rng = random.Random(f"session-1:{seed}")
     sims = {r["id"]: simulate(r["text"], r.get("spans", ()), f"{seed}/{r['id']}", profile, window=r["id"]) for r in records}
     waiting: list[str] = [r["id"] for r in records][::-1]
     opened: list[str] = []
