@@ -11,7 +11,7 @@ Pure: what was heard and the boot clock come in, records to be written go out. `
 
 Promises  a drill passes only if every part did, each by evidence of this very order; a part that is not proved in time has
           failed, and says why by a constant. It comes to an end by itself, whatever is or is not heard.
-Bounds    ASK_MS_MAX, then the longest part: EFFECTIVE_MS_MAX and LATE_MS_MAX; PROBES_MAX writes to the broker brake.
+Bounds    SOON_MS_MAX for the grant, again for the effective time, then the longest part, LATE_MS_MAX.
 """
 
 from __future__ import annotations
@@ -31,16 +31,14 @@ from byleave.core.errors import Forged, Refused
 
 PRINCIPAL = "drill"
 PARTS = ("halt", "lease", "late", "brake")
-ASK_MS_MAX = 5_000
-EFFECTIVE_MS_MAX = 5_000
+SOON_MS_MAX = 5_000
+"""Within so long the grant, the effective time and the ack are heard, or they count as lost."""
 HALT_MS_MAX = 1_000
-ACK_MS_MAX = 5_000
 LEASE_SLACK_MS = 250
 """What the step that notices the end of a lease may come late."""
 LATE_MS_MAX = 25_000
 BRAKE_MS_MAX = 10_000
 PROBE_EVERY_MS = 500
-PROBES_MAX = 20
 ORDER_VALID_MS = 30_000
 RESUME_MS = 6_000
 """What the canary is given to open a new session once an earlier drill is over."""
@@ -102,11 +100,10 @@ def obstacle(knowledge: Knowledge) -> str | None:
         return "not-enrolled"
     if knowledge.leave(CANARY, beacon.service_ms) is None:
         return "no-run"
-    orders = knowledge.orders(CANARY, "capture", state.epoch)
-    if any(order.until_ms is None for order in orders):
+    ends = [order.until_ms for order in knowledge.orders(CANARY, "capture", state.epoch)]
+    if None in ends:
         return "halted"
-    recent = any(order.until_ms and beacon.service_ms < order.until_ms + RESUME_MS for order in orders)
-    return "drill-not-over" if recent else None
+    return "drill-not-over" if any(end and beacon.service_ms < end + RESUME_MS for end in ends) else None
 
 
 class Drill:
@@ -118,22 +115,17 @@ class Drill:
         self.parts: dict[str, Part] = {} if brake else {"brake": Part(None, "not-available")}
         self.halt_id = ""
         self._request: Request | None = None
-        self._asked_ms = self._ordered_ms = self._effective_ms = 0
+        self._asked_ms = self._ordered_ms = self._effective_ms = self._late_ms = self._probe_ms = 0
         self._permit: Permit | None = None
         self._beacon: Beacon | None = None
         self._digest = ""
         self._ack: Ack | None = None
-        self._late_ms: int | None = None
-        self._seq0 = int.from_bytes(randomness(4), "big") << 8
-        self._probes, self._probe_ms, self._probing = 0, 0, False
+        self._probing = False
+        self._seq0 = int.from_bytes(randomness(4), "big") << 8  # by it the late batch is known again among refusals
 
     @property
     def over(self) -> bool:
         return len(self.parts) == len(PARTS)
-
-    @property
-    def passed(self) -> bool:
-        return self.over and all(part.passed is not False for part in self.parts.values())
 
     def step(self, heard: Iterable[object], now_ms: int) -> list[Write]:
         """Takes in grants, acks, refusals and answers, all verified where they can be; gives what is to be written now."""
@@ -142,7 +134,7 @@ class Drill:
         for one in heard:
             self._hear(one, now_ms)
         if not self._ordered_ms:
-            waits = self._permit is None and now_ms - self._asked_ms < ASK_MS_MAX
+            waits = self._permit is None and now_ms - self._asked_ms < SOON_MS_MAX
             return [] if waits else [self._order(now_ms)]
         self._mind_lease(now_ms)
         if not self._effective_ms and self._knowledge.effective_ms(self.halt_id) is not None:
@@ -150,7 +142,7 @@ class Drill:
         if self._effective_ms:
             self._mind_halt(now_ms)
             return [*self._mind_late(now_ms), *self._mind_brake(now_ms)]
-        if now_ms - self._ordered_ms > EFFECTIVE_MS_MAX:
+        if now_ms - self._ordered_ms > SOON_MS_MAX:
             for name in ("halt", "late", "brake"):
                 self._end(name, "no-effective-time")
         return []
@@ -182,7 +174,7 @@ class Drill:
             self._permit = self._permit or Permit(one.service_ms, self._asked_ms, one.not_after_ms)
         elif isinstance(one, Ack) and (one.endpoint, one.halt_id) == (CANARY, self.halt_id):
             self._ack = self._ack or one
-        elif isinstance(one, Refusal) and one.seq0 == self._seq0 and self._late_ms is not None:
+        elif isinstance(one, Refusal) and one.seq0 == self._seq0 and self._late_ms:
             self._end("late", "" if one.reason == "halted" else f"refused-as-{one.reason}", now_ms - self._late_ms)
         elif isinstance(one, Taken) and one.part == "late" and not one.taken:
             self._end("late", "not-taken")
@@ -206,22 +198,19 @@ class Drill:
     def _mind_halt(self, now_ms: int) -> None:
         ack, effective_ms = self._ack, self._knowledge.effective_ms(self.halt_id)
         if ack is None or effective_ms is None:
-            if now_ms - self._ordered_ms > ACK_MS_MAX:
+            if now_ms - self._ordered_ms > SOON_MS_MAX:
                 self._end("halt", "no-ack")
             return
         after_ms = max(0, ack.stopped_ms - effective_ms)
-        if not ack.worker_reaped:
-            self._end("halt", "not-reaped", after_ms)
-        elif ack.session in ("", self._former):
-            self._end("halt", "was-not-capturing")
-        else:
-            self._end("halt", "" if after_ms <= HALT_MS_MAX else "too-slow", after_ms)
+        captured = ack.session not in ("", self._former)
+        why = "not-reaped" if not ack.worker_reaped else "" if captured else "was-not-capturing"
+        self._end("halt", why or ("too-slow" if after_ms > HALT_MS_MAX else ""), after_ms)
 
     def _mind_late(self, now_ms: int) -> list[Write]:
-        if self._late_ms is None and "late" not in self.parts:
+        if not self._late_ms:
             self._late_ms = now_ms
             return self._late("late", PRINCIPAL, self._seq0)
-        if self._late_ms is not None and now_ms - self._late_ms > LATE_MS_MAX:
+        if now_ms - self._late_ms > LATE_MS_MAX:
             self._end("late", "not-refused")
         return []
 
@@ -229,18 +218,16 @@ class Drill:
         """Offers until the broker denies: the brake is set a moment after the order counts."""
         if now_ms - self._effective_ms > BRAKE_MS_MAX:
             self._end("brake", "no-answer" if self._probing else "not-denied")
-        if "brake" in self.parts or self._probing or now_ms < self._probe_ms or self._probes == PROBES_MAX:
+        if "brake" in self.parts or self._probing or now_ms < self._probe_ms:
             return []
-        self._probes, self._probe_ms, self._probing = self._probes + 1, now_ms + PROBE_EVERY_MS, True
-        return self._late("brake", CANARY, self._seq0 + 10 * self._probes)
+        self._probe_ms, self._probing = now_ms + PROBE_EVERY_MS, True
+        return self._late("brake", CANARY, self._seq0 + 1)
 
     def _late(self, part: str, principal: str, seq0: int) -> list[Write]:
-        effective_ms = self._knowledge.effective_ms(self.halt_id) or 0
+        made = (self._knowledge, CANARY, self._keys.device, self._knowledge.effective_ms(self.halt_id) or 0, self._randomness)
         session = self._randomness(16)  # of its own, so that nothing of the canary's sessions is touched
         try:
-            value = late_batch(
-                self._knowledge, CANARY, self._keys.device, effective_ms, self._randomness, session=session, seq0=seq0, batch=0
-            )
+            value = late_batch(*made, session=session, seq0=seq0, batch=0)
         except (Refused, Forged) as error:  # what it needs was taken away in mid-drill
             self._end(part, error.reason)
             return []
