@@ -98,7 +98,8 @@ class Batcher:
         hi_min = events[0].at_ms if events else hi_max
         seq0 = self.seq_next - len(events)
         cut = Cut(self._batch, seq0, self._gap, hi_min, hi_max, boundary, events)
-        self._batch, self._gap, self._cut_ms = self._batch + 1, 0, hi_max
+        self._batch, self._gap = self._batch + 1, 0
+        self._cut_ms = self._last_ms = hi_max  # an event seen late, after a sign of life, must not be stamped before it
         return cut
 
 

@@ -126,3 +126,10 @@ def test_a_cut_shows_no_event() -> None:
     cut = cut_of(0, [KeyEvent(0, 1, Kind.PRESS, "zanquavel")])
     assert "zanquavel" not in repr(cut)
     assert "events" not in repr(cut)
+
+
+def test_an_event_that_is_seen_after_a_later_sign_of_life_is_not_stamped_before_it() -> None:
+    batcher = Batcher(1_000)
+    [sign] = batcher.tick(11_000)
+    assert list(batcher.add(Observed(10_990, Kind.MOVE), 10_990)) == []
+    assert batcher.end(Boundary.END, 11_000).hi_min >= sign.hi_max
