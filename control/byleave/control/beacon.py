@@ -24,6 +24,7 @@ from typing import Any
 from byleave.control.documents import Ack, Beacon, Effective, Grant, Halt, Request, State
 from byleave.control.knowledge import DRILL_MS, Knowledge, covers
 from byleave.control.lease import LEASE_MS_MAX
+from byleave.control.rollcall import LEASE_OVER_MS
 from byleave.core.errors import Broken, Refused
 
 BEACON_EVERY_MS = 1_000
@@ -300,6 +301,21 @@ def denied(knowledge: Knowledge, memory: Memory | None = None) -> frozenset[str]
             if covers(halt.scope, knowledge.site, name, enrolled) is not False
         }
     return frozenset(names)
+
+
+def unproved(service: Service, knowledge: Knowledge, now_ms: int) -> int:
+    """Of how many endpoints it is not known that they stopped: told to, silent so far, and a lease could still run."""
+    open_orders = (
+        knowledge.halts[halt_id]
+        for halt_id, effective_ms in service.memory.effective.items()
+        if halt_id in knowledge.halts and now_ms < effective_ms + LEASE_OVER_MS
+    )
+    scopes = [order.scope for order in open_orders if order.what == "capture"]
+    spoken, proved = {consent.subject for consent in knowledge.consents.values()}, {endpoint for _, endpoint in service.acked}
+    return sum(
+        enrolled.subject in spoken and name not in proved and any(covers(s, knowledge.site, name, enrolled) for s in scopes)
+        for name, enrolled in knowledge.enrolments.items()
+    )
 
 
 def dump(memory: Memory) -> bytes:

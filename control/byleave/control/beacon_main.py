@@ -12,7 +12,7 @@ from collections import deque
 from pathlib import Path
 from typing import Any
 
-from byleave.control import beacon, brake, desk, trust
+from byleave.control import beacon, brake, calendar, desk, trust
 from byleave.control.documents import digest
 from byleave.control.watch import ControlWatch
 from byleave.core import log, metrics, role
@@ -29,6 +29,7 @@ TURN_MS = 20
 READS_FAILED_MAX = 60
 """Reads that may fail one after the other, each after a second: then the process ends, and every lease with it."""
 QUIET_MS_MAX = 10_000
+MEASURE_MS = 2_000
 
 
 class Service:
@@ -47,6 +48,7 @@ class Service:
         self._service_ms = anchored(installation.home / ROLE / "clock.json", boot_name(), wall_ms, boot_ms)
         self.turned_boot_ms = boot_ms()
         self.taken_boot_ms = -QUIET_MS_MAX
+        self._measure_boot_ms = 0
 
     def turn(self) -> None:
         """Reads for at most TURN_MS, then lets time pass. Raises Transient, Broken."""
@@ -55,6 +57,8 @@ class Service:
             self._step(beacon.Heard(document, name, record.append_ms, secrets.token_bytes(16)))
         self.turned_boot_ms = boot_ms()
         self._step(beacon.Tick(self._watch.caught_up))
+        if self._watch.caught_up and self.turned_boot_ms >= self._measure_boot_ms:
+            self._measure()
 
     def close(self) -> None:
         self._publisher.close()
@@ -81,10 +85,18 @@ class Service:
             case beacon.Stopped():
                 metrics.HALT_TO_ACK.observe(output.seconds)
             case beacon.Refusal():
-                self._log.warning("refused", what=output.what, reason=output.reason)
+                self._log.warning(f"{output.what.lower()}-refused", reason=output.reason)
                 if output.what == "Request":
                     metrics.GRANTS.labels(output.reason).inc()
         return None
+
+    def _measure(self) -> None:
+        """What alerts look at: what runs out, and of how many it is not known that they stopped."""
+        self._measure_boot_ms = self.turned_boot_ms + MEASURE_MS
+        knowledge, now_ms = self._watch.knowledge, self._service_ms()
+        metrics.HALT_UNKNOWN.set(beacon.unproved(self._state, knowledge, now_ms))
+        for what, left_ms in calendar.soonest(knowledge, now_ms).items():
+            metrics.EXPIRES_IN.labels(what).set(left_ms / 1000)
 
     def _taken(self, taken: bool) -> None:
         """A beacon counts once the broker has it: one that nobody can hear keeps no endpoint capturing."""

@@ -48,6 +48,8 @@ STATE_MS_MAX = 30 * 86_400_000
 WINDOWS_MAX = 64
 DRILL_MS = 60_000
 """An order of the drill key is over so long after its effective time; it is accepted within as much, or not at all."""
+DRILLS_MAX = 512
+"""Drills that are remembered: one every two minutes for longer than a batch may lie in a spool."""
 DISCARD_MS_MAX = 3_660_000
 """What one officer may have erased: an hour, and a minute for the order to arrive. Further back it takes as many as resuming
 does (ruling 7)."""
@@ -103,7 +105,7 @@ class Knowledge:
         self._lifts: dict[str, Lifted] = {}
         self._effective: dict[str, int] = {}
         self._halts: dict[str, Halt] = {}
-        self._drills: set[str] = set()
+        self._drills: dict[str, None] = {}
         self._agreed: set[str] = set()
         self._rehearsals: dict[str, int] = {}
         self._manifests: dict[str, Manifest] = {}
@@ -324,13 +326,20 @@ class Knowledge:
             if error.reason != "bad-signature" or all(role.name != "drill" for role in self.root.roles):
                 raise
             halt, found = self._verify_drill(unverified)
-            self._drills.add(found)
+            self._remember_drill(found)
         self._halts[found] = halt
         if halt.discard_since_ms:
             with contextlib.suppress(Forged):
                 self._verify("resume", Halt, unverified)
                 self._agreed.add(found)
         return halt
+
+    def _remember_drill(self, halt_id: str) -> None:
+        self._drills.setdefault(halt_id)
+        while len(self._drills) > DRILLS_MAX:
+            oldest = next(iter(self._drills))
+            for known in (self._drills, self._halts, self._effective):
+                known.pop(oldest, None)
 
     def _verify_drill(self, unverified: bytes | None) -> tuple[Halt, str]:
         """An order of the drill key: about the canary's capture, or nothing (ruling 8)."""

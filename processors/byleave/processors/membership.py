@@ -134,7 +134,7 @@ class Membership:
         self._begin()
         for partition in self._partitions.values():
             partition.settle(self._emit)
-        if self._producer.flush(TRANSACTION_S_MAX):
+        if called(lambda: self._producer.flush(TRANSACTION_S_MAX), "waiting for the broker"):
             raise Transient("the broker did not acknowledge in time", reason="flush")
         self._check()
         self._send_offsets(offsets)

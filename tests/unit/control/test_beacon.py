@@ -364,3 +364,15 @@ def test_a_drill_is_forgotten_when_it_is_over_whatever_became_of_its_record(site
     assert (said.halts, kept.effective, kept.drills) == ((), {}, frozenset())
     with pytest.raises(Refused, match="published after its time"):
         accept(kept, "dd", order, NOW_MS, NOW_MS + 1 + DRILL_MS, drill=True)
+
+
+def test_who_has_not_answered_is_counted_until_no_lease_can_run(site: Any) -> None:
+    knowledge, order = site.knowledge(), site.halt()
+    knowledge.learn(HALT, order)
+    service = beacon.Service(Memory(effective={id_of(order): NOW_MS}), caught_up=True)
+    assert beacon.unproved(service, knowledge, NOW_MS + 1) == 2
+    heard = beacon.Heard(site.ack("ep-a", id_of(order)), "aa", NOW_MS, bytes(16))
+    service, _ = beacon.step(service, knowledge, heard, NOW_MS + 2)
+    assert beacon.unproved(service, knowledge, NOW_MS + 3) == 1
+    assert beacon.unproved(service, knowledge, NOW_MS + 60_000) == 0
+    assert beacon.unproved(beacon.Service(), knowledge, NOW_MS + 3) == 0

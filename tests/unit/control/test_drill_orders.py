@@ -6,7 +6,7 @@ from typing import Any
 
 from byleave.control import trust
 from byleave.control.documents import CANARY, Halt, Scope, digest
-from byleave.control.knowledge import DISCARD_MS_MAX, DRILL_MS, Order
+from byleave.control.knowledge import DISCARD_MS_MAX, DRILL_MS, DRILLS_MAX, Order
 from byleave.core.dsse import load_envelope
 
 STATE, HALT, BEACON = "control.state.v1", "control.halt.v1", "control.beacon.v1"
@@ -84,3 +84,14 @@ def test_after_a_restart_nothing_is_known_but_the_floor(site: Any) -> None:
     knowledge.restart()
     assert (knowledge.state, knowledge.beacon, knowledge.epoch_floor) == (None, None, 1)
     assert [len(t) for t in (knowledge.halts, knowledge.manifests, knowledge.enrolments, knowledge.consents)] == [0] * 4
+
+
+def test_drills_of_long_ago_are_forgotten_and_orders_never(site: Any) -> None:
+    knowledge, order = site.knowledge(), site.halt()
+    knowledge.learn(HALT, order)
+    for number in range(DRILLS_MAX + 3):
+        knowledge.learn(HALT, drill(site, f"{number}"))
+    assert id_of(order) in knowledge.halts
+    assert len(knowledge.halts) == DRILLS_MAX + 1
+    assert id_of(drill(site, "2")) not in knowledge.halts
+    assert knowledge.is_drill(id_of(drill(site, "3")))
