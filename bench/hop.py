@@ -146,7 +146,7 @@ class _Sealer:
 
 def run(connection: Options, events: int) -> list[Hop]:
     """Both hops in one run, alternating twice; the better of each is kept. Topics are made and removed."""
-    admin = AdminClient(connection)
+    admin = AdminClient(dict(connection))
     names = [f"bench.{kind}.{side}" for kind in ("event", "batch") for side in ("in", "out")]
     made = admin.create_topics([NewTopic(name, PARTITIONS, 1) for name in names])
     for future in made.values():
@@ -230,7 +230,7 @@ def _hop(connection: Options, name: str, kind: str, work: Callable[[bytes], byte
         }
     )
     consumer.subscribe([topic])
-    producer = Producer(producer_options(connection, **{**_BIG, "transactional.id": run_id}))
+    producer = Producer(producer_options(connection, **_BIG, **{"transactional.id": run_id}))
     producer.init_transactions(20)
     first = consumer.consume(500 if weight == 1 else 100, 20.0)
     wall, cpu, got, places = time.perf_counter(), time.process_time(), 0, {}

@@ -23,7 +23,7 @@ from byleave.core import clock
 from byleave.core.settings import Installation, load_installation
 from byleave.core.topics import ENDPOINT, load_catalogue
 from byleave.deploy import broker, pki, process, provision
-from byleave.deploy.fleet import Fleet
+from demo.fleet import Fleet
 
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(400)]
 DRILL_S_MAX = 40.0

@@ -28,9 +28,9 @@ from byleave.core.events import FocusEvent, KeyEvent, Kind, PointerEvent
 from byleave.core.kafka import KafkaTail
 from byleave.core.keys import read_hpke_key, read_signing_key
 from byleave.core.settings import Installation, load_installation
-from byleave.deploy.desktop import Desktop, open_desktop
 from byleave.producers.hooks.pynput_source import PynputSource
 from byleave.producers.hooks.source import Observed
+from demo.desktop import Desktop, open_desktop
 
 pytestmark = pytest.mark.display
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from byleave.core.errors import Misconfigured
-from byleave.deploy import desktop
-from byleave.deploy.facts import Facts, Sample
-from byleave.deploy.rehearsal import DESK, LIVE_SECRETS, Rehearsal, await_true, prepare_home
+from demo import desktop
+from demo.facts import Facts, Sample
+from demo.rehearsal import DESK, LIVE_SECRETS, Rehearsal, await_true, prepare_home
 
 pytestmark = [pytest.mark.broker, pytest.mark.display, pytest.mark.timeout(180)]
 
@@ -57,7 +57,7 @@ def test_the_text_typed_on_the_real_screen_is_in_the_lake_and_the_secret_is_not(
 
 
 def test_the_search_that_found_nothing_finds_what_is_there(run: tuple[Facts, list[Sample], Path]) -> None:
-    from byleave.deploy.sweep import sweep
+    from demo.sweep import sweep
 
     _, _, home = run
     assert {hit.secret for hit in sweep([home], ["BEGIN CERTIFICATE", "Kestrel-hunter2"]).hits} == {0}

@@ -12,6 +12,8 @@ import importlib.util
 import json
 import sys
 import traceback
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -22,7 +24,7 @@ from byleave.core.errors import ByleaveError, Misconfigured
 if TYPE_CHECKING:
     from byleave.core.topics import Catalogue
 
-ROOMS = ("byleave.control.cli", "byleave.producers.cli", "byleave.processors.cli", "byleave.sinks.cli", "byleave.deploy.demo")
+ROOMS = ("byleave.control.cli", "byleave.producers.cli", "byleave.processors.cli", "byleave.sinks.cli")
 """Modules with a Typer `app`; those that this installation lacks are left out."""
 
 ENDPOINTS_DEFAULT = ("ep-a", "ep-b", "ep-c")
@@ -54,17 +56,39 @@ _ROLES = {
     "sink": ("sinks.main", "Write sanitized records to the encrypted lake."),
 }
 """Each with its module, whose `main` reads the options and answers --help, and what it does."""
+_PROOFS = {
+    "bench": "Measure speed, or with `bench halt` how fast a site stops (in a clone).",
+    "demo": "Carry real input from three endpoints through Kafka into the lake, halt everything, and prove it (in a clone).",
+}
+"""Folders beside the product, run by their `main` as the roles are."""
 
 
-def _runs(name: str, module: str, doc: str) -> None:
-    def run_role(context: typer.Context) -> None:
-        raise typer.Exit(importlib.import_module(f"byleave.{module}").main(context.args))
+def _runs(target: typer.Typer, name: str, doc: str, main: Callable[[list[str]], int]) -> None:
+    """Adds a command that hands its options on as they stand."""
 
-    run.command(name, context_settings=_AS_IT_STANDS, help=doc)(run_role)
+    def handed_on(context: typer.Context) -> None:
+        raise typer.Exit(main(context.args))
+
+    target.command(name, context_settings=_AS_IT_STANDS, help=doc)(handed_on)
+
+
+def _role(module: str, arguments: list[str]) -> int:
+    return int(importlib.import_module(f"byleave.{module}").main(arguments))
+
+
+def _of_the_source_tree(folder: str, arguments: list[str]) -> int:
+    """Runs a folder of the checkout that this was installed from or that one stands in. Raises Misconfigured: there is none."""
+    for root in (Path(__file__).resolve().parents[3], Path.cwd()):
+        if (root / "deploy" / "byleave").is_dir() and (root / folder / "__main__.py").is_file():
+            sys.path.insert(0, str(root))
+            return int(importlib.import_module(f"{folder}.__main__").main(arguments))
+    raise Misconfigured(f"the {folder} belongs to the source tree: run it in a clone")
 
 
 for _name, (_module, _doc) in _ROLES.items():
-    _runs(_name, _module, _doc)
+    _runs(run, _name, _doc, partial(_role, _module))
+for _name, _doc in _PROOFS.items():
+    _runs(app, _name, _doc, partial(_of_the_source_tree, _name))
 
 
 @app.command()
@@ -97,11 +121,10 @@ def down(as_json: Json = False) -> None:
     Example: byleave down
     """
     from byleave.core.settings import load_installation
-    from byleave.deploy import broker
-    from byleave.deploy.fleet import stop_remembered
+    from byleave.deploy import broker, process
 
     home = load_installation().home
-    roles = stop_remembered(home)
+    roles = process.end_all(home / "run")
     was_up = broker.stop(home)
     text = f"Stopped: {', '.join([*roles, *(['Kafka'] if was_up else [])]) or 'nothing, for nothing ran'}."
     _print({"was_up": was_up, "roles": roles}, text, as_json)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 Ending = Literal["none", "stopped", "killed"]
+STOP_S_MAX = 10.0
 
 
 def start_mark(pid: int) -> str | None:
@@ -55,6 +56,12 @@ def end(path: Path, *, patience_s: float) -> Ending:
         ending = "killed"
     path.unlink(missing_ok=True)
     return ending
+
+
+def end_all(folder: Path) -> list[str]:
+    """Ends every process that the folder remembers in `<name>.pid`, newest first; gives the names of those that were alive."""
+    files = sorted(folder.glob("*.pid"), key=lambda path: path.stat().st_mtime, reverse=True)
+    return [path.stem for path in files if end(path, patience_s=STOP_S_MAX) != "none"]
 
 
 def _gone(path: Path, pid: int, patience_s: float) -> bool:

@@ -99,6 +99,27 @@ def test_every_command_shows_an_example(monkeypatch, capsys, command: list[str])
     assert "--json" in out
 
 
+@pytest.mark.parametrize("command", ["demo", "bench"])
+def test_what_is_not_installed_is_said_to_belong_to_the_source_tree(monkeypatch, capsys, tmp_path: Path, command: str) -> None:
+    monkeypatch.setattr(cli, "__file__", str(tmp_path / "lib" / "byleave" / "deploy" / "cli.py"))
+    (tmp_path / command).mkdir()
+    (tmp_path / command / "__main__.py").write_text("raise SystemExit('a stranger ran')")
+    monkeypatch.chdir(tmp_path)
+    assert run(monkeypatch, capsys, command, "--help") == (
+        2,
+        "",
+        f"byleave: the {command} belongs to the source tree: run it in a clone\n",
+    )
+
+
+def test_the_demo_is_found_from_a_clone_and_keeps_its_options(monkeypatch, capsys, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, out, _ = run(monkeypatch, capsys, "demo", "--help")
+    assert code == 0
+    assert [option for option in ("--keep", "--json", "--live", "--home", "--picture", "Example:") if option not in out] == []
+    assert run(monkeypatch, capsys, "demo", "--nonsense")[0] == 2
+
+
 def test_rooms_add_commands_and_share_groups() -> None:
     target, first, second, run_first, run_second = (typer.Typer() for _ in range(5))
     for room, name, group in ((first, "sink", run_first), (second, "agent", run_second)):

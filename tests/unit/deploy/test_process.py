@@ -60,3 +60,13 @@ def test_an_unreadable_or_stale_file_counts_as_no_process(tmp_path: Path, conten
     path.write_text(content)
     assert process.running(path) is None
     assert process.end(path, patience_s=0.5) == "none"
+
+
+def test_all_that_a_folder_remembers_is_ended_the_newest_first(tmp_path: Path, start) -> None:
+    for number, name in enumerate(("keyring", "sink", "stale")):
+        process.remember(tmp_path / f"{name}.pid", start(WILLING))
+        os.utime(tmp_path / f"{name}.pid", (number, number))
+    (tmp_path / "stale.pid").write_text("99999999 5")
+    assert process.end_all(tmp_path) == ["sink", "keyring"]
+    assert list(tmp_path.iterdir()) == []
+    assert process.end_all(tmp_path / "never made") == []

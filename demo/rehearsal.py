@@ -27,12 +27,13 @@ from byleave.core.kafka import KafkaTail
 from byleave.core.keys import read_signing_key, replace_file
 from byleave.core.settings import Installation, load_installation
 from byleave.core.topics import load_catalogue
-from byleave.deploy import broker, desktop, pki, process, provision
-from byleave.deploy.facts import Facts, Sample
-from byleave.deploy.fleet import Fleet, stop_remembered
-from byleave.deploy.sweep import Sweep, sweep
+from byleave.deploy import broker, pki, process, provision
 from byleave.producers.hooks import canary
 from byleave.sinks.lake import LocalLake
+from demo import desktop
+from demo.facts import Facts, Sample
+from demo.fleet import Fleet
+from demo.sweep import Sweep, sweep
 
 MARKER = ".byleave-demo"
 WRITERS = {"security": ("control.state.v1",), "enrol": ("control.manifest.v1", "control.enrolment.v1")}
@@ -334,7 +335,7 @@ class Rehearsal:
 
 def recordings() -> str:
     """What the second endpoint replays: the shipped recording, and real ones where the data folder beside the project is."""
-    beside = Path(__file__).resolve().parents[4] / "shared" / "data" / "recordings"
+    beside = Path(__file__).resolve().parents[2] / "shared" / "data" / "recordings"
     real = [str(folder) for folder in (beside / "opencua-windows", beside / "ducktrack-macos") if folder.is_dir()]
     return ",".join(["replay:office", *real])
 
@@ -344,7 +345,7 @@ def prepare_home(home: Path) -> None:
     if home.exists() and any(home.iterdir()):
         if not (home / MARKER).exists():
             raise Misconfigured(f"{home} is not empty and not from a demo: name another folder with --home")
-        stop_remembered(home)
+        process.end_all(home / "run")
         broker.stop(home)
         shutil.rmtree(home)
     home.mkdir(parents=True, mode=0o700, exist_ok=True)

@@ -1,4 +1,4 @@
-"""`byleave demo`: the whole way in under a minute, told in a terminal, and an exit code that means it."""
+"""`byleave demo`, or `python -m demo`: the whole way in under a minute, told in a terminal, and an exit code that means it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from byleave.core.errors import ByleaveError, Misconfigured
+from byleave.deploy import cli
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from byleave.deploy.facts import Facts, Sample
-    from byleave.deploy.rehearsal import Rehearsal
+    from demo.facts import Facts, Sample
+    from demo.rehearsal import Rehearsal
 
 STREAM_S_MAX = 60.0
 LIVE_S = 25.0
@@ -27,7 +28,7 @@ ADMITTED_MIN = 300
 """Streaming goes on until this many events were admitted and the typist has finished."""
 SHOWN_ACTIONS = 6
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @app.command()
@@ -47,7 +48,7 @@ def demo(
     from rich.console import Console
 
     from byleave.core.settings import load_installation
-    from byleave.deploy.rehearsal import Rehearsal
+    from demo.rehearsal import Rehearsal
 
     console = Console(stderr=as_json, record=picture is not None, width=110 if picture else None, highlight=False)
     if live:
@@ -96,7 +97,7 @@ def _ask_for_the_screen(console: Console) -> None:
 
 
 def _tell(console: Console, run: Rehearsal, live: bool) -> None:
-    from byleave.deploy.rehearsal import recordings
+    from demo.rehearsal import recordings
 
     console.rule("[bold]byleave: by your leave")
     with console.status("starting a real Kafka: mutual TLS, ACLs, no other listener"):
@@ -141,7 +142,7 @@ def _consent(console: Console, run: Rehearsal) -> None:
 
 
 def _stream(console: Console, run: Rehearsal, live_s: float) -> None:
-    from byleave.deploy.rehearsal import DESK
+    from demo.rehearsal import DESK
 
     run.type_work()
     began = time.monotonic()
@@ -160,7 +161,7 @@ def _before_after(console: Console, samples: list[Sample]) -> None:
     """What was typed is known here because the demo typed it: from the product it could not be had."""
     from rich.table import Table
 
-    from byleave.deploy.rehearsal import DESK, LIVE_TEXT
+    from demo.rehearsal import DESK, LIVE_TEXT
 
     table = Table(title="what was typed, and what the lake holds", title_justify="left", show_edge=False, pad_edge=False)
     table.add_column("typed on the real screen", ratio=1)
@@ -213,3 +214,13 @@ def _say_what_next(console: Console, folder: Path) -> None:
     ):
         console.print(f"  {who:<11}{command.replace('byleave ', command_path + ' ')}", soft_wrap=True)
     console.print(f"  to end it  {command_path} down", soft_wrap=True)
+
+
+def main(arguments: list[str]) -> int:
+    """What `byleave demo` runs, within the command's own handling of errors. Gives the exit code."""
+    return int(app(args=arguments, prog_name="byleave demo", standalone_mode=False) or 0)
+
+
+if __name__ == "__main__":
+    sys.argv.insert(1, "demo")
+    cli.main()

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from byleave.core.errors import Broken
-from byleave.deploy import sweep as sweeping
-from byleave.deploy.sweep import sweep
+from demo import sweep as sweeping
+from demo.sweep import sweep
 
 SECRET = "Tr0ub4dor&3-kestrel"
 

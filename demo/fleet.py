@@ -18,7 +18,6 @@ from byleave.core.errors import Broken, Transient
 from byleave.deploy import process
 
 READY_S_MAX = 60.0
-STOP_S_MAX = 10.0
 _LINE_BYTES_MAX = 65_536
 
 
@@ -64,19 +63,13 @@ class Fleet:
 
     def stop_all(self) -> None:
         """Ends whatever `<home>/run` remembers, newest first, and leaves no zombie and no open pipe behind."""
-        stop_remembered(self._home)
+        process.end_all(self._home / "run")
         for child in self._children.values():
             if child.poll() is not None and child.stdout is not None:
                 child.stdout.close()
 
     def _pidfile(self, name: str) -> Path:
         return self._home / "run" / f"{name}.pid"
-
-
-def stop_remembered(home: Path) -> list[str]:
-    """Ends every role that `<home>/run` remembers; gives the names of those that were alive."""
-    files = sorted((home / "run").glob("*.pid"), key=lambda path: path.stat().st_mtime, reverse=True)
-    return [path.stem for path in files if process.end(path, patience_s=STOP_S_MAX) != "none"]
 
 
 def _first_line(child: subprocess.Popen[bytes], deadline: float) -> bytes:
