@@ -1,60 +1,31 @@
-"""`python -m bench [--json]`: the speed goals of this version, each from one run, with the machine that it ran on."""
+"""`python -m bench [--json]` or `byleave bench`: the speed goals of this version, each from one run, with the machine that it ran on."""
 
 from __future__ import annotations
 
-import json
 import sys
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 
-from bench import hop, machine, paths
+from bench import halt, hop, paths
+from bench.figures import Figure, report
 from byleave.core.settings import load_installation
 from byleave.deploy import broker, pki
 
 HOP_EVENTS = 150_000
 
 
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """One goal and what was measured. `at_least` tells on which side of the goal the figure must lie."""
-
-    name: str
-    goal: float
-    found: float
-    unit: str
-    at_least: bool = True
-
-    @property
-    def met(self) -> bool:
-        return self.found >= self.goal if self.at_least else self.found <= self.goal
-
-    @property
-    def text(self) -> str:
-        return f"{self.found:,.0f}" if self.found >= 100 else f"{self.found:.1f}"
-
-
 def main(argv: list[str]) -> int:
+    """All figures, or with `halt` and its options those of the halt."""
+    if argv[:1] == ["halt"]:
+        return halt.main(argv[1:])
     as_json = "--json" in argv
-    console = Console(stderr=as_json)
+    console = Console(stderr=True)
     figures = [*_paths(console), *_broker(console)]
-    about = machine.describe()
-    if as_json:
-        rows = [{"name": f.name, "goal": f.goal, "found": f.found, "unit": f.unit, "met": f.met} for f in figures]
-        print(json.dumps({"machine": about, "figures": rows}))
-        return 0
-    table = Table(title=", ".join(f"{name} {value}" for name, value in about.items()), title_justify="left")
-    for column in ("figure", "goal", "found", "unit", ""):
-        table.add_column(column, justify="right" if column in ("goal", "found") else "left")
-    for figure in figures:
-        sign = "≥" if figure.at_least else "≤"
-        table.add_row(
-            figure.name, f"{sign} {figure.goal:,.0f}", figure.text, figure.unit, "met" if figure.met else "[bold]missed[/]"
-        )
-    console.print(table)
+    with console.status("halts of real agents"):
+        figures += halt.measure(halt.Size(endpoints=5, halts=4, clients=20, seeds=1))[0]
+    report(figures, as_json=as_json)
     return 0
 
 

@@ -3,7 +3,7 @@
 A mark is the boot-clock time at which it was typed, as the text of a paste. So what was typed after a halt is recognised by
 what it says and not by the stamp it travels under: neither agent, fence nor broker has a say in it.
 
-Run as a program it is one of the processes of such a site (`run <role>`, `agent`, `listen`, `forward`); it dies with its parent.
+Run as a program it is one process of such a site (`run <role>`, `agent`, `listen`, `forward`), which dies with its parent.
 """
 
 from __future__ import annotations
@@ -176,14 +176,16 @@ class Fence:
             with contextlib.suppress(Transient):
                 records = tail.read(0.05)
         for record in records:
-            batch = parse_raw(record.value)
-            header = batch.header
-            verify_raw(batch, verify_key(watch.knowledge.enrolments[header.endpoint].key))
-            marks = marks_of(batch, self._opener)
+            try:
+                batch = parse_raw(record.value)
+                verify_raw(batch, verify_key(watch.knowledge.enrolments[batch.header.endpoint].key))
+            except Forged as forged:
+                self.refused[forged.reason] += 1
+                continue
+            header, marks = batch.header, marks_of(batch, self._opener)
             self.captured += marks
-            self._waiting.append((
-                Claim(header.endpoint, header.session, header.epoch, header.hi_max, record.append_ms, header.manifest), marks,
-            ))  # fmt: skip
+            claim = Claim(header.endpoint, header.session, header.epoch, header.hi_max, record.append_ms, header.manifest)
+            self._waiting.append((claim, marks))
         waiting = []
         for claim, marks in self._waiting:
             answer = decide(claim, watch.knowledge)

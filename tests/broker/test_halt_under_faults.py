@@ -1,6 +1,6 @@
 """Halts of real agents on a real broker while things break: what was typed after a halt is never admitted.
 
-Marks say when they were typed (see halt_fleet), so nothing here hangs on a stamp. `make test` halts a small site once under most
+Marks say when they were typed (see halt_fleet): nothing here hangs on a stamp. `make test` halts a small site once under most
 faults; `make prove` halts twenty endpoints a hundred times and more, with two hundred other clients on the control topic.
 """
 
