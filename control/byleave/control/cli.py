@@ -16,9 +16,9 @@ import typer
 from byleave.control import officers_cli
 from byleave.control.documents import Halt, Scope
 from byleave.control.officers_cli import Json, Lift, Officer, PassphraseFile, Propose, Sign, Submit, Yes
+from byleave.core.clock import wall_ms
 from byleave.core.errors import Misconfigured, Refused
-from byleave.core.keys import public_hex
-from byleave.core.keys import recipient as redactor_key
+from byleave.core.settings import load_installation
 
 if TYPE_CHECKING:
     from byleave.control.proposal import Basis, Proposal
@@ -32,6 +32,8 @@ app.registered_commands.extend(officers_cli.app.registered_commands)
 
 SCOPES = ("team", "endpoint", "subject", "site")
 VALID_FOR_MS = 600_000
+DISCARD_ALONE_MS_MAX = 3_600_000
+"""How far back one officer may erase (ruling 7)."""
 PROPOSAL_VALID_FOR_MS = 7 * 86_400_000
 """So long an order that several must sign may be on its way between them."""
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
@@ -46,24 +48,17 @@ def halt(
     discard_since: Annotated[
         str, typer.Option(help="Erase what was collected since: 45m, 2h, 3d or an ISO time. Over an hour: with --propose.")
     ] = "",
-    officer: Officer = "security-1",
-    passphrase_file: PassphraseFile = None,
+    officer: Officer = "security-1", passphrase_file: PassphraseFile = None,
     wait: Annotated[
         bool, typer.Option("--wait", help="Count the acks; exit 1 if anybody is UNKNOWN when all leases are over.")
     ] = False,
-    propose: Propose = None,
-    sign: Sign = None,
-    submit: Submit = None,
-    yes: Yes = False,
-    as_json: Json = False,
-) -> None:
+    propose: Propose = None, sign: Sign = None, submit: Submit = None, yes: Yes = False, as_json: Json = False,
+) -> None:  # fmt: skip
     """Stop capture now, for everybody or a part. Any one officer may; to erase more than the last hour takes k of n.
 
     Example: byleave halt --reason "looking into a complaint" --scope team:billing --wait
     """
-    from byleave.control import deciding, ordering, proposal
-    from byleave.core.clock import wall_ms
-    from byleave.core.settings import load_installation
+    from byleave.control import ordering
 
     at, now_ms = load_installation(), wall_ms()
     key = officers_cli.open_key(at, officer, passphrase_file)
@@ -75,13 +70,15 @@ def halt(
         return ordering.order(at.site, _scope(scope), what, reason, buffer, now_ms, valid_ms, secrets.token_hex(16), since_ms)
 
     if jointly:
+        from byleave.control import deciding, proposal
+
         officers_cli.handle(
             at, (propose, sign, submit), lambda: (proposal.propose([order()]), deciding.read_basis(at)[0]), key,
             yes=yes, as_json=as_json,
         )  # fmt: skip
         return
     made = order()
-    if made.discard_since_ms and proposal.reaches_far(now_ms, made.discard_since_ms):
+    if made.discard_since_ms and now_ms - made.discard_since_ms > DISCARD_ALONE_MS_MAX:
         raise Refused("to erase more than the last hour takes k of n: add --propose FILE", reason="below-threshold")
     opened, started_s = key(), time.monotonic()
     sent = ordering.send(at, made, opened)
@@ -105,14 +102,9 @@ def resume(
         list[str] | None, typer.Option(help="Who may capture from then on, all of it; repeatable. Default: as it is.")
     ] = None,
     recipient: Annotated[str, typer.Option(help="KEY_ID=HEX of the redactor's key that events are sealed to.")] = "",
-    propose: Propose = None,
-    sign: Sign = None,
-    submit: Submit = None,
-    officer: Officer = "",
-    passphrase_file: PassphraseFile = None,
-    yes: Yes = False,
-    as_json: Json = False,
-) -> None:
+    propose: Propose = None, sign: Sign = None, submit: Submit = None,
+    officer: Officer = "", passphrase_file: PassphraseFile = None, yes: Yes = False, as_json: Json = False,
+) -> None:  # fmt: skip
     """The next state: lift orders (default: all), widen or narrow who may capture, change the manifest. k of n, two groups.
 
     With --propose, --sign and --submit from hand to hand; alone with the development keys in this installation.
@@ -121,8 +113,8 @@ def resume(
     """
     from byleave.control import deciding
     from byleave.control.proposal import described_manifest
-    from byleave.core.clock import wall_ms
-    from byleave.core.settings import load_installation
+    from byleave.core.keys import public_hex
+    from byleave.core.keys import recipient as redactor_key
 
     at = load_installation()
 
@@ -160,7 +152,6 @@ def board(
     Example: byleave board --watch
     """
     from byleave.control import ordering
-    from byleave.core.settings import load_installation
 
     settled = True
     for report in ordering.boards(load_installation(), order, endless=watch):
@@ -179,8 +170,6 @@ def enrol(
     Example: byleave enrol --endpoint ep-a=person-a@team-1
     """
     from byleave.control import bootstrap, ordering
-    from byleave.core.clock import wall_ms
-    from byleave.core.settings import load_installation
 
     at = load_installation()
     bootstrap.dev_site(at.home, at.site, [_endpoint(text) for text in endpoint], wall_ms(), secrets.token_bytes)
@@ -203,7 +192,6 @@ def consent(
     """
     from byleave.control import consenting
     from byleave.control.wording import plain_words
-    from byleave.core.settings import load_installation
 
     at = load_installation()
     name = consenting.endpoint_here(at.home, endpoint)

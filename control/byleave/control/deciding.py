@@ -33,21 +33,22 @@ Signed = dict[str, bytes]
 _TOPICS = {Manifest: "control.manifest.v1", Halt: "control.halt.v1", Root: "control.root.v1", State: "control.state.v1"}
 
 
-def read_basis(at: Installation) -> tuple[Basis, Signed]:
+def read_basis(at: Installation, first: Root | None = None) -> tuple[Basis, Signed]:
     """What is in force, and the signed documents behind it by digest. Raises Transient, Misconfigured, Refused.
 
-    Where no state has followed the newest root yet, what is in force is told by the root before it.
+    Where no state has followed the newest root yet, what is in force is told by the root before it. `first` is a root that is
+    proposed where none is trusted.
     """
-    root_file = at.home / "trust" / "root.dsse"
-    if not root_file.is_file():
-        return Basis(at.site, None, None), {}
+    trusted = at.home / "trust" / "root.dsse"
+    if first is not None and not trusted.is_file():
+        return Basis(None, Knowledge(first, at.site)), {}
     knowledge, signed = _read(at, None)
     newest = knowledge.root
     for version in range(newest.version - 1, 0, -1):
-        kept = root_file.with_name(f"root.{version}.dsse")
+        kept = trusted.with_name(f"root.{version}.dsse")
         if knowledge.state is None and kept.is_file():
             knowledge, signed = _read(at, trust.load_root(kept.read_bytes(), at.site))
-    return Basis(at.site, newest, knowledge), signed
+    return Basis(newest, knowledge), signed
 
 
 def _read(at: Installation, root: Root | None) -> tuple[Knowledge, Signed]:
@@ -68,8 +69,6 @@ def next_documents(
     basis: Basis, lift: list[str] | None, manifest: Manifest | None, scopes: list[Scope], recipient: tuple[str, str] | None
 ) -> Proposal:
     """The next state, with the manifest that it brings. `lift`: ids or beginnings, None for all. Raises Refused."""
-    if basis.knowledge is None:
-        raise Refused("no root is trusted here yet: 'byleave root init' comes first", reason="no-root")
     riding = {digest(dump(manifest)): manifest} if manifest else {}
     run = resume.next_run(basis.knowledge.state, next(iter(riding), None), scopes, recipient)
     chosen = _chosen(basis.knowledge, lift)
@@ -79,10 +78,7 @@ def next_documents(
 
 def rotation(basis: Basis, signed: Signed, root: Root, lift: list[str]) -> Proposal:
     """A next root, the state that must follow it, and what both must have signed again. Raises Refused."""
-    knowledge = basis.knowledge
-    if knowledge is None:
-        raise Refused("no root is trusted here yet: 'byleave root init' comes first", reason="no-root")
-    now_ms, chosen = wall_ms(), _chosen(knowledge, lift)
+    knowledge, now_ms, chosen = basis.knowledge, wall_ms(), _chosen(basis.knowledge, lift)
     again = roots.lost(root, knowledge, signed, chosen, now_ms)
     state = [resume.next_state(knowledge, chosen, now_ms, root=root)] if knowledge.state else []
     return proposal.propose([root, *(again[name] for name in sorted(again)), *state])
@@ -94,11 +90,6 @@ def _chosen(knowledge: Knowledge, lift: list[str] | None) -> set[str]:
     return {name for name in knowledge.in_force() if not knowledge.is_drill(name)}
 
 
-def read_proposal(at: Installation, path: Path) -> Proposal:
-    """Raises Misconfigured, Forged."""
-    return proposal.load_proposal(_bytes(path), at.site)
-
-
 def sign_file(
     at: Installation, path: Path, agree: Callable[[list[str]], bool], key: Callable[[], Ed25519PrivateKey]
 ) -> list[str]:
@@ -106,7 +97,7 @@ def sign_file(
 
     Raises Refused, Forged, Misconfigured, Transient: then the file is as it was.
     """
-    found, (basis, signed) = read_proposal(at, path), read_basis(at)
+    found, basis, signed = _open(at, path)
     _check(found, basis, signed)
     if not agree(list(proposal.words(found, basis))):
         raise Refused("not agreed: nothing was signed", reason="not-agreed")
@@ -115,14 +106,19 @@ def sign_file(
     return proposal.missing(made, basis)
 
 
+def _open(at: Installation, path: Path) -> tuple[Proposal, Basis, Signed]:
+    found = proposal.load_proposal(_bytes(path), at.site)
+    return found, *read_basis(at, found.one(Root))
+
+
 def submit(at: Installation, found: Proposal, basis: Basis, signed: Signed, *, alone: bool = False) -> dict[str, Any]:
     """Verifies the thresholds and publishes everything in it. `alone`: a root without the state that must follow it.
 
     Raises Refused (`below-threshold`, as `proposal.check`), Forged, Transient: then nothing is kept here.
     """
-    _check(found, basis, signed)
     if alone and found.one(Root) is not None:
         found = Proposal(tuple(envelope for envelope in found.envelopes if envelope.payload_type != State.TYPE))
+    _check(found, basis, signed)  # after that: what the state was to lift is in force as long as it does not come
     lacking = proposal.missing(found, basis)
     if lacking:
         raise Refused("; ".join(lacking), reason="below-threshold")
@@ -145,7 +141,7 @@ def submit(at: Installation, found: Proposal, basis: Basis, signed: Signed, *, a
     report: dict[str, Any] = {"root": root.version} if root else {}
     halts = [key.decode() for topic, key, _ in rows if topic == _TOPICS[Halt]]
     report |= {"halts": halts} if halts else {}
-    if state is not None and basis.knowledge is not None:
+    if state is not None:
         lifted = sorted(row.halt_id for row in state.lifted if row.epoch == state.epoch)
         standing = len(set(basis.knowledge.in_force()) - set(lifted))
         report |= {"epoch": state.epoch, "lifted": lifted, "standing": standing}
@@ -156,9 +152,8 @@ def resume_here(at: Installation, lift: list[str] | None) -> dict[str, Any]:
     """Proposes, signs and submits the next state with the development keys in this installation. Raises as `submit`."""
     basis, signed = read_basis(at)
     made = next_documents(basis, lift, None, [], None)
-    if basis.root is not None:
-        for key in desk.officers(basis.root, "resume", at.home / "officers"):
-            made = proposal.sign(made, basis, key)
+    for key in desk.officers(made.governing(basis), "resume", at.home / "officers"):
+        made = proposal.sign(made, basis, key)
     return submit(at, made, basis, signed)
 
 
@@ -192,15 +187,7 @@ def write_proposal(path: Path, made: Proposal, basis: Basis) -> list[str]:
 
 def submit_file(at: Installation, path: Path, *, alone: bool) -> dict[str, Any]:
     """As `submit`, from a file."""
-    found, (basis, signed) = read_proposal(at, path), read_basis(at)
-    return submit(at, found, basis, signed, alone=alone)
-
-
-def trusted(basis: Basis) -> Root:
-    """Raises Refused (`no-root`)."""
-    if basis.root is None:
-        raise Refused("no root is trusted here yet: 'byleave root init' comes first", reason="no-root")
-    return basis.root
+    return submit(at, *_open(at, path), alone=alone)
 
 
 def kept_roots(home: Path) -> dict[int, str]:
@@ -224,10 +211,8 @@ def certificate_ends(folder: Path) -> dict[str, int]:
 def _check(found: Proposal, basis: Basis, signed: Signed) -> None:
     now_ms, root, state = wall_ms(), found.one(Root), found.one(State)
     proposal.check(found, basis, now_ms)
-    if root is None:
-        return
-    roots.check(root, now_ms)
-    if basis.knowledge is not None:
+    if root is not None:
+        roots.check(root, now_ms)
         lifted = [row.halt_id for row in state.lifted] if state else []
         missing = roots.lost(root, basis.knowledge, signed, lifted, now_ms).keys() - {digest(e.body) for e in found.envelopes}
         if missing:

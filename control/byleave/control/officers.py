@@ -97,11 +97,5 @@ def fingerprint(key_hex: str) -> str:
 
 
 def keys_here(home: Path) -> dict[str, str]:
-    """Public key of each officer's key file in this installation, and the officer's name. Unreadable files are left out."""
-    found = {}
-    for path in sorted((home / "officers").glob("*.key")):
-        try:
-            found[public_of(path)] = path.stem
-        except Misconfigured:
-            continue
-    return found
+    """Public key of each officer's key file in this installation, and the officer's name. Raises as `public_of`."""
+    return {public_of(path): path.stem for path in sorted((home / "officers").glob("*.key"))}

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from byleave.core.clock import wall_ms
 from byleave.core.errors import Misconfigured
+from byleave.core.settings import load_installation
 
 if TYPE_CHECKING:
     from byleave.control.officers import Ask
@@ -45,7 +47,6 @@ def keys_new(
     """
     from byleave.control import officers
     from byleave.core.keys import KEY_BYTES
-    from byleave.core.settings import load_installation
 
     path = officers.officer_path(load_installation().home, name)
     if (out or path).exists():
@@ -64,26 +65,15 @@ def keys_list(as_json: Json = False) -> None:
     Example: byleave keys list --json
     """
     from byleave.control import deciding, officers, rollcall
-    from byleave.control.bootstrap import pinned_root
-    from byleave.core.clock import wall_ms
-    from byleave.core.errors import Transient
-    from byleave.core.settings import load_installation
 
     at = load_installation()
-    pinned, knowledge = pinned_root(at.home, at.site), None
-    try:
-        basis, _ = deciding.read_basis(at)
-        pinned, knowledge = basis.root or pinned, basis.knowledge
-    except Transient as error:
-        typer.echo(f"byleave: when each key last worked is not known: {error}", err=True)
-    rows = rollcall.keys(pinned, knowledge, officers.keys_here(at.home), wall_ms())
-    lines = [f"Root {pinned.version}:"]
+    knowledge = deciding.read_basis(at)[0].knowledge
+    rows = rollcall.keys(knowledge, officers.keys_here(at.home), wall_ms())
+    lines = [f"Root {knowledge.root.version}:"]
     for row in rows:
-        worked = (
-            "?" if not row["heard"] else "never tried" if row["worked_days_ago"] is None else f"{row['worked_days_ago']} d ago"
-        )
+        worked = "never tried" if row["worked_days_ago"] is None else f"{row['worked_days_ago']} d ago"
         lines.append(f"  {row['key'][:16]} {row['group']:<10} {row['here'] or '-':<14} {worked:<12} {', '.join(row['roles'])}")
-    _say({"root": pinned.version, "keys": rows}, "\n".join(lines), as_json)
+    _say({"root": knowledge.root.version, "keys": rows}, "\n".join(lines), as_json)
 
 
 @keys.command("rehearse")
@@ -93,7 +83,6 @@ def keys_rehearse(officer: Officer, passphrase_file: PassphraseFile = None, as_j
     Example: byleave keys rehearse --officer security-2
     """
     from byleave.control import deciding
-    from byleave.core.settings import load_installation
 
     at = load_installation()
     report = {"officer": officer, **deciding.rehearse(at, open_key(at, officer, passphrase_file)())}
@@ -110,7 +99,6 @@ def root_show(as_json: Json = False) -> None:
 
     from byleave.control import deciding, wording
     from byleave.control.bootstrap import pinned_root
-    from byleave.core.settings import load_installation
 
     at = load_installation()
     found, digests = pinned_root(at.home, at.site), deciding.kept_roots(at.home)
@@ -129,21 +117,15 @@ def root_show(as_json: Json = False) -> None:
 @root.command("init")
 def root_init(
     description: Annotated[Path | None, typer.Argument(help="TOML or JSON: roles.NAME with threshold, groups, keys.")] = None,
-    propose: Propose = None,
-    sign: Sign = None,
-    submit: Submit = None,
-    officer: Officer = "",
-    passphrase_file: PassphraseFile = None,
-    yes: Yes = False,
-    as_json: Json = False,
-) -> None:
+    propose: Propose = None, sign: Sign = None, submit: Submit = None,
+    officer: Officer = "", passphrase_file: PassphraseFile = None, yes: Yes = False, as_json: Json = False,
+) -> None:  # fmt: skip
     """The first root of a site, from a description; signed by as many root keys as it says itself, and pinned here.
 
     Example: byleave root init roles.toml --propose root-1.json
     """
     from byleave.control import deciding, proposal, roots
-    from byleave.core.clock import wall_ms
-    from byleave.core.settings import load_installation
+    from byleave.control.knowledge import Knowledge
 
     at = load_installation()
 
@@ -151,27 +133,22 @@ def root_init(
         if description is None or (at.home / "trust" / "root.dsse").exists():
             raise Misconfigured("name the description; and where a root is trusted already, 'byleave root rotate' is the way")
         first = roots.described(deciding.told(description), at.site, wall_ms())
-        return proposal.propose([first]), proposal.Basis(at.site, None, None)
+        return proposal.propose([first]), proposal.Basis(None, Knowledge(first, at.site))
 
     handle(at, (propose, sign, submit), make, open_key(at, officer, passphrase_file), yes=yes, as_json=as_json)
 
 
 @root.command("rotate")
 def root_rotate(
-    propose: Propose = None,
-    sign: Sign = None,
-    submit: Submit = None,
+    propose: Propose = None, sign: Sign = None, submit: Submit = None,
     add: Annotated[list[str] | None, typer.Option(help="ROLE=HEX@GROUP; repeatable.")] = None,
     remove: Annotated[list[str] | None, typer.Option(help="HEX of a key that loses all its roles; repeatable.")] = None,
     threshold: Annotated[list[str] | None, typer.Option(help="ROLE=KEYS/GROUPS; repeatable.")] = None,
     expires_days: Annotated[int, typer.Option(help="For how long; a year at most.")] = 365,
     lift: Lift = None,
     alone: Annotated[bool, typer.Option("--alone", help="Submit the root though its state is not signed yet.")] = False,
-    officer: Officer = "",
-    passphrase_file: PassphraseFile = None,
-    yes: Yes = False,
-    as_json: Json = False,
-) -> None:
+    officer: Officer = "", passphrase_file: PassphraseFile = None, yes: Yes = False, as_json: Json = False,
+) -> None:  # fmt: skip
     """The next root, signed by the thresholds of the old one and of the new one, with the state that must follow it.
 
     From the new root until that state EVERYBODY STOPS: nothing is captured, forwarded or read (fail closed). The proposal holds
@@ -180,15 +157,14 @@ def root_rotate(
     Example: byleave root rotate --remove 3b6a27bc... --add halt=8f40c5ad...@security --propose next.json
     """
     from byleave.control import deciding, roots
-    from byleave.core.clock import wall_ms
-    from byleave.core.settings import load_installation
+    from byleave.control.bootstrap import pinned_root
 
     at = load_installation()
 
     def make() -> tuple[Proposal, Basis]:
         basis, signed = deciding.read_basis(at)
         following = roots.rotated(
-            deciding.trusted(basis), wall_ms(), add=add or [], remove=remove or [], thresholds=threshold or [],
+            pinned_root(at.home, at.site), wall_ms(), add=add or [], remove=remove or [], thresholds=threshold or [],
             expires_days=expires_days,
         )  # fmt: skip
         return deciding.rotation(basis, signed, following, lift or []), basis
@@ -206,15 +182,12 @@ def calendar(as_json: Json = False) -> None:
 
     from byleave.control import calendar as rules
     from byleave.control import deciding, officers
-    from byleave.core.clock import wall_ms
-    from byleave.core.settings import load_installation
+    from byleave.control.bootstrap import pinned_root
 
     at = load_installation()
     basis, _ = deciding.read_basis(at)
-    if basis.knowledge is None:
-        raise Misconfigured("no root is trusted here yet: 'byleave root init' comes first")
     ends, names = deciding.certificate_ends(at.pki), officers.keys_here(at.home)
-    rows = rules.calendar(deciding.trusted(basis), basis.knowledge, ends, names, wall_ms())
+    rows = rules.calendar(pinned_root(at.home, at.site), basis.knowledge, ends, names, wall_ms())
     lines, seen = [], set()
     for row in rows:
         if row.level != rules.Level.OK or row.what not in seen:  # of what is far off, the nearest of each kind

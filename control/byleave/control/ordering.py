@@ -153,9 +153,9 @@ class Follower:
             word = rollcall.agreed(knowledge.consents.get(enrolment.subject), run.manifest if run else "")
             people.append({"endpoint": name, "consent": word})
         age_ms = boot_ms() - self._heard_boot_ms if knowledge.beacon else None
-        keys = rollcall.keys(knowledge.root, knowledge, {}, wall_ms())
+        keys = rollcall.keys(knowledge, {}, wall_ms())
         found = {"epoch": epoch, "conflict": knowledge.conflict, "beacon_age_ms": age_ms, "orders": orders, "endpoints": people}
-        return {**found, "keys": [{name: row[name] for name in ("key", "group", "roles", "worked_days_ago")} for row in keys]}
+        return {**found, "keys": keys}
 
     def close(self) -> None:
         self.watch.close()

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from byleave.control import trust, wording
 from byleave.control.documents import Halt, Manifest, Role, Root, State, digest, dump, load
-from byleave.control.knowledge import DISCARD_MS_MAX, Knowledge
+from byleave.control.knowledge import Knowledge
 from byleave.control.resume import next_state
 from byleave.core import dsse
 from byleave.core.errors import Forged, Misconfigured, Refused
@@ -35,12 +35,13 @@ _KINDS: dict[str, type[Any]] = {kind.TYPE: kind for kind in (Root, Manifest, Hal
 
 @dataclass(frozen=True, slots=True)
 class Basis:
-    """What a proposal is judged against: the root that is trusted here, None before the first, and what is in force."""
+    """What a proposal is judged against: what is in force, and the root that is trusted here, None before the first.
 
-    site: str
+    `knowledge` is under that root; under the one before it while no state has followed; and empty before the first.
+    """
+
     root: Root | None
-    knowledge: Knowledge | None
-    """Under that root; under the one before it while no state has followed."""
+    knowledge: Knowledge
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,15 @@ class Proposal:
     def one(self, kind: type[Any]) -> Any:
         """The document of that kind, or None."""
         return next((document for document in self.documents if isinstance(document, kind)), None)
+
+    def rows(self, basis: Basis) -> list[tuple[dsse.Envelope, Any, tuple[Role, ...]]]:
+        """Each envelope, its document, and the roles whose thresholds it needs."""
+        roles = [_roles(document, basis.root, self.one(Root)) for document in self.documents]
+        return list(zip(self.envelopes, self.documents, roles, strict=True))
+
+    def governing(self, basis: Basis) -> Root:
+        """The root under which all but a root is signed: the next one if it rides along. Raises Refused (`no-root`)."""
+        return _either(basis.root, self.one(Root))
 
     def dump(self) -> bytes:
         return json.dumps([json.loads(envelope.dump()) for envelope in self.envelopes], indent=1).encode() + b"\n"
@@ -104,48 +114,36 @@ def described_manifest(told: Mapping[str, Any], site: str, now_ms: int) -> Manif
     return manifest
 
 
-def roles_of(document: Any, root: Root | None, following: Root | None) -> tuple[Role, ...]:
-    """Whose thresholds a document needs; with a next root in the proposal, everything but it is signed under that one."""
+def _roles(document: Any, root: Root | None, following: Root | None) -> tuple[Role, ...]:
     if isinstance(document, Root):
-        return (*((trust.role_of(root, "root"),) if root else ()), trust.role_of(document, "root"))
-    governing = _governing(root, following)
-    names = {State: ("resume",), Manifest: ("manifest",)}.get(type(document), ("halt",))
-    far = (
-        isinstance(document, Halt) and document.discard_since_ms and reaches_far(document.issued_ms, document.discard_since_ms)
-    )
-    return tuple(trust.role_of(governing, name) for name in ((*names, "resume") if far else names))
+        return tuple(trust.role_of(one, "root") for one in (root, document) if one)
+    names: tuple[str, ...] = {State: ("resume",), Manifest: ("manifest",)}.get(type(document), ("halt",))
+    if isinstance(document, Halt) and document.discard_since_ms:  # several sign it, so it may reach back as far as they say
+        names = ("halt", "resume")
+    return tuple(trust.role_of(_either(root, following), name) for name in names)
 
 
-def _governing(root: Root | None, following: Root | None) -> Root:
-    governing = following or root
-    if governing is None:
-        raise Refused("no root is trusted here yet", reason="no-root")
-    return governing
-
-
-def reaches_far(issued_ms: int, since_ms: int) -> bool:
-    """Whether erasing that needs as many signatures as resuming (ruling 7)."""
-    return issued_ms - since_ms > DISCARD_MS_MAX
+def _either(root: Root | None, following: Root | None) -> Root:
+    found = following or root
+    if found is None:
+        raise Refused("no root is trusted here yet: 'byleave root init' comes first", reason="no-root")
+    return found
 
 
 def check(proposal: Proposal, basis: Basis, now_ms: int) -> None:
     """That the proposal fits what is in force, and every signature in it its key. Raises Refused, Forged."""
-    following = proposal.one(Root)
+    following, state = proposal.one(Root), proposal.one(State)
     if following is not None and following.version != (basis.root.version if basis.root else 0) + 1:
         raise Refused(f"root {following.version} does not follow the one that is trusted here", reason="stale-proposal")
-    for envelope, document in zip(proposal.envelopes, proposal.documents, strict=True):
-        _signed_by(envelope, roles_of(document, basis.root, following))
-    state = proposal.one(State)
-    if state is not None and basis.knowledge is not None:
-        _check_state(state, proposal, basis.knowledge, following or basis.root, now_ms)
-
-
-def _check_state(state: State, proposal: Proposal, knowledge: Knowledge, root: Root | None, now_ms: int) -> None:
-    if state.prev != knowledge.state_digest:
+    for envelope, _, roles in proposal.rows(basis):
+        _check_signatures(envelope, {key for role in roles for key in role.keys})
+    if state is None:
+        return
+    if state.prev != basis.knowledge.state_digest:
         raise Refused("the state in force is not the one that this follows: propose again", reason="stale-proposal")
     fresh = [row.halt_id for row in state.lifted if row.epoch == state.epoch]
-    issued_ms = min(state.issued_ms, now_ms + CLOCKS_MS_MAX)
-    expected = next_state(knowledge, fresh, issued_ms, root=root, run=state.run, manifests=manifests_of(proposal))
+    issued_ms, root = min(state.issued_ms, now_ms + CLOCKS_MS_MAX), proposal.governing(basis)
+    expected = next_state(basis.knowledge, fresh, issued_ms, root=root, run=state.run, manifests=manifests_of(proposal))
     if _without_starts(state) != _without_starts(expected):
         raise Refused("it is not the state that follows the one in force: propose again", reason="not-the-next-state")
 
@@ -162,15 +160,14 @@ def manifests_of(proposal: Proposal) -> Mapping[str, Manifest]:
 
 def verify(proposal: Proposal, basis: Basis) -> None:
     """Whether every reader will believe it: the last word before it is published. Raises Forged."""
-    following = proposal.one(Root)
-    for envelope, document in zip(proposal.envelopes, proposal.documents, strict=True):
+    site = basis.knowledge.site
+    for envelope, document, roles in proposal.rows(basis):
         signed = envelope.dump()
         if isinstance(document, Root):
-            trust.load_next(basis.root, signed, basis.site) if basis.root else trust.load_root(signed, basis.site)
-            continue
-        governing = _governing(basis.root, following)
-        for role in roles_of(document, basis.root, following):
-            trust.verify(governing, role.name, type(document), signed, site=basis.site)
+            trust.load_next(basis.root, signed, site) if basis.root else trust.load_root(signed, site)
+        else:
+            for role in roles:
+                trust.verify(proposal.governing(basis), role.name, type(document), signed, site=site)
 
 
 def sign(proposal: Proposal, basis: Basis, key: Ed25519PrivateKey) -> Proposal:
@@ -178,12 +175,12 @@ def sign(proposal: Proposal, basis: Basis, key: Ed25519PrivateKey) -> Proposal:
 
     Raises Refused: `not-named`, `signed-twice`. `check` comes first.
     """
-    mine, following, signed, named = public_hex(key), proposal.one(Root), [], False
-    for envelope, document in zip(proposal.envelopes, proposal.documents, strict=True):
-        may = any(mine in role.keys for role in roles_of(document, basis.root, following))
+    mine, signed, named = public_hex(key), [], False
+    for envelope, _, roles in proposal.rows(basis):
+        may = any(mine in role.keys for role in roles)
         named = named or may
-        fresh = may and mine not in {key_id for key_id, _ in envelope.signatures}
         row = (mine, dsse.sign(key, envelope.payload_type, envelope.body))
+        fresh = may and mine not in _signers(envelope)
         signed.append(replace(envelope, signatures=(*envelope.signatures, row)) if fresh else envelope)
     if not named:
         raise Refused("no role that may sign this names your key; see 'byleave keys list'", reason="not-named")
@@ -194,43 +191,45 @@ def sign(proposal: Proposal, basis: Basis, key: Ed25519PrivateKey) -> Proposal:
 
 def missing(proposal: Proposal, basis: Basis) -> list[str]:
     """Who must still sign, a sentence for each role and document; empty when the thresholds are met."""
-    following, said = proposal.one(Root), []
-    for envelope, document in zip(proposal.envelopes, proposal.documents, strict=True):
-        signed = {key_id for key_id, _ in envelope.signatures}
-        for role in roles_of(document, basis.root, following):
-            rows = list(zip(role.keys, role.groups, strict=True))
-            groups = sorted({group for key, group in rows if key in signed})
+    said = []
+    for envelope, document, roles in proposal.rows(basis):
+        signed = _signers(envelope)
+        for role in roles:
+            groups, left = _groups(role, signed), _groups(role, set(role.keys) - signed)
             count = len(signed & set(role.keys))
             if count < role.threshold or len(groups) < role.groups_min:
-                open_groups = sorted({group for key, group in rows if key not in signed})
                 needs = f"{role.threshold} keys of {role.groups_min} groups of role {role.name}"
-                has = f"has {count} ({', '.join(groups) or 'none'})"
-                said.append(f"the {type(document).__name__} needs {needs}, {has}; left are {', '.join(open_groups) or 'none'}")
+                has = f"has {count} ({', '.join(sorted(groups)) or 'none'}); left are {', '.join(sorted(left)) or 'none'}"
+                said.append(f"the {type(document).__name__} needs {needs}, {has}")
     return said
 
 
 def words(proposal: Proposal, basis: Basis) -> Iterator[str]:
     """The whole proposal in plain words, against what is in force."""
-    knowledge = basis.knowledge
-    known = {**(knowledge.manifests if knowledge else {}), **manifests_of(proposal)}
+    known, state = {**basis.knowledge.manifests, **manifests_of(proposal)}, basis.knowledge.state
     for document in proposal.documents:
         if isinstance(document, Root):
             yield from wording.root_words(document, basis.root)
         elif isinstance(document, Manifest):
-            now = {run.manifest for run in knowledge.state.run} if knowledge and knowledge.state else set()
-            yield from wording.manifest_words(document, [known[name] for name in sorted(now & known.keys())])
+            before = {run.manifest for run in state.run} if state else set()
+            yield from wording.manifest_words(document, [known[name] for name in before & known.keys()])
         elif isinstance(document, Halt):
             yield from wording.halt_words(document)
-        elif knowledge is not None:
-            yield from wording.state_words(document, knowledge, known)
+        else:
+            yield from wording.state_words(document, basis.knowledge, known)
 
 
-def _signed_by(envelope: dsse.Envelope, roles: Sequence[Role]) -> None:
+def _groups(role: Role, keys: set[str]) -> set[str]:
+    return {group for key, group in zip(role.keys, role.groups, strict=True) if key in keys}
+
+
+def _signers(envelope: dsse.Envelope) -> set[str]:
+    return {key_id for key_id, _ in envelope.signatures}
+
+
+def _check_signatures(envelope: dsse.Envelope, allowed: set[str]) -> None:
     """Every signature stands under the name of a key that may sign, matches, and stands there once."""
-    allowed = {key for role in roles for key in role.keys}
-    names = [key_id for key_id, _ in envelope.signatures]
     found = {key.hex() for key in dsse.signers(envelope, envelope.payload_type, [verify_key(key) for key in sorted(allowed)])}
-    if len(set(names)) != len(names) or set(names) != found:
-        raise Forged(
-            f"{envelope.payload_type}: a signature that does not match, or twice, or of a stranger", reason="bad-signature"
-        )
+    if sorted(key_id for key_id, _ in envelope.signatures) != sorted(found):
+        said = f"{envelope.payload_type}: a signature that does not match, or twice, or of a stranger"
+        raise Forged(said, reason="bad-signature")

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
-from byleave.control.documents import Ack, Consent, Root
+from byleave.control.documents import Ack, Consent
 from byleave.control.knowledge import Knowledge
 from byleave.control.lease import DRIFT_PPM_MAX, LEASE_MS_MAX
 
@@ -109,18 +109,18 @@ def call(knowledge: Knowledge, halt_id: str, acks: Iterable[Ack], service_ms: in
     return Board(halt_id, scope, halt.what, effective_ms, tuple(rows))
 
 
-def keys(root: Root, knowledge: Knowledge | None, names: Mapping[str, str], now_ms: int) -> list[dict[str, Any]]:
-    """One row for each key of an officers' role: whose it is, what it may sign, and for how many days it has not been tried.
+def keys(knowledge: Knowledge, names: Mapping[str, str], now_ms: int) -> list[dict[str, Any]]:
+    """One row for each key of the root: whose it is, what it may sign, and for how many days it has not been tried.
 
-    `worked_days_ago` is None for never, and `heard` is False where nobody was asked. `names`: the files here, by public key.
+    `worked_days_ago` is None for never. `here` is the name of its file, by `names`.
     """
     rows: dict[str, dict[str, Any]] = {}
-    for role in root.roles:
+    for role in knowledge.root.roles:
         for key, group in zip(role.keys, role.groups, strict=True):
-            worked_ms = knowledge.rehearsals.get(key) if knowledge else None
+            worked_ms = knowledge.rehearsals.get(key)
             days = None if worked_ms is None else max(0, now_ms - worked_ms) // 86_400_000
             row: dict[str, Any] = {"key": key, "group": group, "roles": [], "here": names.get(key), "worked_days_ago": days}
-            rows.setdefault(key, row | {"heard": knowledge is not None})["roles"].append(role.name)
+            rows.setdefault(key, row)["roles"].append(role.name)
     return list(rows.values())
 
 

@@ -13,9 +13,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from byleave.control import bootstrap, deciding, proposal, resume, roots, trust
 from byleave.control.documents import Halt, Manifest, Root, Scope, digest, dump
 from byleave.control.proposal import Basis, Proposal
+from byleave.core.clock import wall_ms
 from byleave.core.dsse import load_envelope
 from byleave.core.errors import ByleaveError, Forged, Misconfigured, Refused
 from byleave.core.keys import public_hex
+from byleave.core.settings import Installation
 
 NOW_MS = 1_800_000_000_000
 STATE, HALT, BEACON, MANIFEST = "control.state.v1", "control.halt.v1", "control.beacon.v1", "control.manifest.v1"
@@ -112,7 +114,7 @@ def test_only_old_and_new_together_make_the_next_root_and_only_one_version_on(si
     with pytest.raises(Forged) as caught:
         knowledge.learn("control.root.v1", later)
     assert caught.value.reason == "broken-chain"
-    made, basis = proposal.propose([following]), Basis("test.", site.root, knowledge)
+    made, basis = proposal.propose([following]), Basis(site.root, knowledge)
     for key in [*old, *mine]:
         assert proposal.missing(made, basis)
         made = proposal.sign(made, basis, key)
@@ -157,6 +159,24 @@ def test_an_order_in_force_is_signed_again_or_lifted_never_lost(site: Any) -> No
     assert fresh.in_force() == (halt_id,)
 
 
+def test_a_root_alone_cannot_lift_what_the_state_with_it_was_to_lift(site: Any, tmp_path: Path) -> None:
+    knowledge, order = site.knowledge(), site.halt(nonce="07")
+    knowledge.learn(HALT, order)
+    halt_id, signed = digest(load_envelope(order).body), signed_for(site, knowledge, order)
+    knowledge.learn(BEACON, site.beacon(knowledge, NOW_MS + 9, **{halt_id: NOW_MS + 5}))
+    basis = Basis(site.root, knowledge)
+    following = replace(successor(site), expires_ms=wall_ms() + roots.DAY_MS)
+    made = deciding.rotation(basis, signed, following, [halt_id])
+    for key in site.officers("root-1", "root-2"):
+        made = proposal.sign(made, basis, key)
+    at = Installation(tmp_path, "test.", "127.0.0.1:1", tmp_path, "127.0.0.1:1", 0)
+    for alone, reason in ((True, "orphaned-order"), (False, "below-threshold")):
+        with pytest.raises(Refused) as caught:
+            deciding.submit(at, made, basis, signed, alone=alone)
+        assert caught.value.reason == reason
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_order_that_only_a_beacon_names_stops_the_rotation_until_it_is_read(site: Any) -> None:
     knowledge = site.knowledge()
     knowledge.learn(BEACON, site.beacon(knowledge, NOW_MS + 9, **{"ab" * 32: NOW_MS + 5}))
@@ -179,7 +199,7 @@ def test_a_manifest_that_too_few_of_the_next_root_have_signed_is_signed_again_an
     manifest: Manifest = next(iter(knowledge.manifests.values()))
     two = {digest(dump(manifest)): trust.sign(manifest, site.officers("security-1", "privacy-1"))}
     assert list(roots.lost(successor(site), knowledge, two, [], NOW_MS)) == list(two)
-    made = deciding.rotation(Basis("test.", site.root, knowledge), two, successor(site), [])
+    made = deciding.rotation(Basis(site.root, knowledge), two, successor(site), [])
     assert [type(one).__name__ for one in made.documents] == ["Root", "Manifest", "State"]
     state = made.documents[2]
     assert (state.root_version, state.run[0].manifest) == (2, digest(made.envelopes[1].body))
@@ -195,7 +215,7 @@ def test_kept_roots_are_all_there_after_a_rotation(site: Any, tmp_path: Path) ->
 
 
 def test_the_words_say_which_keys_come_and_go(site: Any) -> None:
-    words = "\n".join(proposal.words(proposal.propose([successor(site)]), Basis("test.", site.root, site.knowledge())))
+    words = "\n".join(proposal.words(proposal.propose([successor(site)]), Basis(site.root, site.knowledge())))
     assert words.count(f"+   security: {public_hex(NEW)}") == 3
     assert words.count(f"-   security: {hex_of(site, 'security-1')}") == 3
     assert "resume: 2 of 3 keys, of 2 groups (was 2 of 3, 2 groups)" in words
@@ -205,5 +225,5 @@ def test_an_order_without_root_cannot_be_judged(site: Any) -> None:
     order = Halt("test.", Scope("global"), "capture", "why", "drop", NOW_MS, 1, "00")
     for made in (proposal.propose([order]), Proposal(proposal.propose([order]).envelopes * 2)):
         with pytest.raises(Refused) as caught:
-            proposal.check(made, Basis("test.", None, None), NOW_MS)
+            proposal.check(made, Basis(None, site.knowledge()), NOW_MS)
         assert caught.value.reason == "no-root"
