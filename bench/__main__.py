@@ -1,4 +1,4 @@
-"""`python -m bench [--json]` or `byleave bench`: the speed goals of this version, each from one run, with the machine it ran on."""
+"""`byleave bench [--json]`: the speed goals of this version, each from one run, with the machine that it ran on."""
 
 from __future__ import annotations
 
