@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 import pytest
 from halt_world import BEACON, HALT, ROOT, SITE, STATE, T0, Captured, Order, id_of, sign, site, verified_once
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 
@@ -357,10 +357,12 @@ def test_no_course_of_events_breaks_the_four_sentences() -> None:
 @pytest.mark.parametrize("weak", ["ack", "memory"])
 def test_a_course_is_found_where_one_step_is_left_out(weak: str) -> None:
     with pytest.raises(AssertionError):
-        run_state_machine_as_test(type("Weak", (Halt,), {"weak": weak}), settings=settings(COURSES, print_blob=False))
+        run_state_machine_as_test(
+            type("Weak", (Halt,), {"weak": weak}), settings=settings(COURSES, phases=[Phase.generate], print_blob=False)
+        )
 
 
 @pytest.mark.prove
 @pytest.mark.timeout(900)
 def test_no_long_course_breaks_them_either() -> None:
-    run_state_machine_as_test(Halt, settings=settings(COURSES, max_examples=3_000, stateful_step_count=120, derandomize=False))
+    run_state_machine_as_test(Halt, settings=settings(COURSES, max_examples=1_000, stateful_step_count=100, derandomize=False))

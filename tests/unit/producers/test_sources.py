@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from office_recording import SHIPPED, compose
 
 from byleave.core.errors import ByleaveError, Forged, Misconfigured, Refused
 from byleave.core.events import Kind, Modifiers, Screen, Window
-from byleave.producers.hooks import canary, compose, frames
+from byleave.producers.hooks import canary, frames
 from byleave.producers.hooks.pynput_source import check_display
 from byleave.producers.hooks.replay import Timeline, load_recording, replay, shipped_recordings
 from byleave.producers.hooks.source import Observed
@@ -21,7 +22,6 @@ from byleave.producers.hooks.strokes import strokes
 from byleave.producers.hooks.typist import KeyEvent
 from byleave.producers.main import build_source
 
-SHIPPED = Path(compose.__file__).parents[1] / "recordings" / "office"
 SHARED = Path(__file__).parents[4] / "shared" / "data" / "recordings"
 
 
@@ -35,7 +35,7 @@ def play(source: Timeline, step_ms: int = 10, start_ms: int = 0) -> list[Observe
 
 
 def test_the_shipped_recording_is_the_one_its_script_makes(tmp_path: Path) -> None:
-    compose.compose(tmp_path)
+    compose(tmp_path)
     for path in sorted(SHIPPED.iterdir()):
         assert path.read_bytes() == (tmp_path / path.name).read_bytes()
 

@@ -1,4 +1,4 @@
-"""Makes the recording `office` that ships with the project: `python -m byleave.producers.hooks.compose`. Same bytes each time.
+"""Makes the recording `office` that ships with the project: `python tests/assets/office_recording.py`. Same bytes each time.
 
 A made-up worker writes a mail, a note and two commands with made-up personal data in them, with the slips, rollover and
 corrections of human typing, and between them moves, clicks, drags and scrolls with the mouse.
@@ -30,6 +30,7 @@ _SCRIPT = (
 """Application and text; the third is in no manifest and must not be captured."""
 _BUTTONS = {1: "left", 2: "middle", 3: "right"}
 _START_S = 5000.0
+SHIPPED = Path(__file__).resolve().parents[2] / "producers" / "byleave" / "producers" / "recordings" / "office"
 
 
 def compose(folder: Path) -> None:
@@ -46,7 +47,7 @@ def compose(folder: Path) -> None:
 
 
 def _events() -> Iterator[Observed]:
-    rng = random.Random("office-1")  # noqa: S311 - a simulation
+    rng = random.Random("office-1")
     windows = {app: Window(n, app, layout="us") for n, app in enumerate(dict.fromkeys(app for app, _ in _SCRIPT))}
     clock, place = 0, (960, 540)
     for n, (app, text) in enumerate(_SCRIPT):
@@ -109,4 +110,4 @@ def _write(path: Path, rows: Iterator[dict[str, Any]]) -> None:
 
 
 if __name__ == "__main__":
-    compose(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parents[1] / "recordings" / "office")
+    compose(Path(sys.argv[1]) if len(sys.argv) > 1 else SHIPPED)
