@@ -35,7 +35,8 @@ ORDERS_MAX = 100
 """Orders in force that fit into one beacon. With more, no beacon is signed, so that none is left out and all stops."""
 ANSWERED_MAX = 10_000
 VALID_FOR_MS_MAX = 600_000
-"""Whatever an order says of itself."""
+JOINT_VALID_FOR_MS_MAX = 7 * 86_400_000
+"""Whatever an order says of itself: ten minutes; a week if as many signed it as resume, for it went from hand to hand."""
 BRAKE_RETRY_MS = 5_000
 
 
@@ -154,8 +155,8 @@ def _heard(service: Service, knowledge: Knowledge, heard: Heard, now_ms: int) ->
     match heard.document:
         case Halt() as halt:
             try:
-                drill = knowledge.is_drill(heard.name)
-                memory = accept(service.memory, heard.name, halt, heard.append_ms, now_ms, drill=drill)
+                kind = {"drill": knowledge.is_drill(heard.name), "joint": knowledge.is_joint(heard.name)}
+                memory = accept(service.memory, heard.name, halt, heard.append_ms, now_ms, **kind)
             except Refused as refusal:
                 return service, (Refusal("Halt", refusal.reason),)
             remember = () if memory is service.memory else (Remember(memory),)
@@ -206,7 +207,9 @@ def _acked(service: Service, ack: Ack) -> Next:
     return replace(service, acked=service.acked | {pair}), told
 
 
-def accept(memory: Memory, halt_id: str, halt: Halt, append_ms: int, now_ms: int, *, drill: bool = False) -> Memory:
+def accept(
+    memory: Memory, halt_id: str, halt: Halt, append_ms: int, now_ms: int, *, drill: bool = False, joint: bool = False
+) -> Memory:
     """Fixes from when an order counts; an order that has its time keeps it. Raises Refused (`stale-order`).
 
     `append_ms` is the broker's stamp: an order is accepted by when it was published, not by when this service came to read it.
@@ -214,7 +217,8 @@ def accept(memory: Memory, halt_id: str, halt: Halt, append_ms: int, now_ms: int
     """
     if halt_id in memory.effective:
         return memory
-    if append_ms - halt.issued_ms > min(halt.valid_for_ms, VALID_FOR_MS_MAX) or (drill and now_ms - append_ms > DRILL_MS):
+    valid_ms = min(halt.valid_for_ms, JOINT_VALID_FOR_MS_MAX if joint else VALID_FOR_MS_MAX)
+    if append_ms - halt.issued_ms > valid_ms or (drill and now_ms - append_ms > DRILL_MS):
         raise Refused("an order that was published after its time; a new one is needed", reason="stale-order")
     drills = memory.drills | {halt_id} if drill else memory.drills
     return replace(memory, effective={**memory.effective, halt_id: service_ms(memory, now_ms)}, drills=drills)

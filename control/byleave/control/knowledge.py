@@ -255,6 +255,10 @@ class Knowledge:
         """Whether a state that was read has lifted an order."""
         return halt_id in self._lifts
 
+    def is_joint(self, halt_id: str) -> bool:
+        """Whether an order that says to erase was signed by as many as resume."""
+        return halt_id in self._agreed
+
     def is_drill(self, halt_id: str) -> bool:
         """Whether an order was signed by the drill key: it is about the canary alone, and over by itself."""
         return halt_id in self._drills

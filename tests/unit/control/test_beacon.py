@@ -68,6 +68,10 @@ def test_an_order_published_after_its_time_is_refused_one_read_late_is_not() -> 
     endless = replace(halt, valid_for_ms=2**62)
     with pytest.raises(Refused, match="published after its time"):
         accept(Memory(), "aa", endless, NOW_MS + 600_001, NOW_MS + 600_001)
+    week_ms = 7 * 86_400_000
+    assert accept(Memory(), "aa", endless, NOW_MS + week_ms, NOW_MS + week_ms, joint=True).effective
+    with pytest.raises(Refused, match="published after its time"):
+        accept(Memory(), "aa", endless, NOW_MS + week_ms + 1, NOW_MS + week_ms + 1, joint=True)
 
 
 def test_a_beacon_names_the_state_and_every_order_in_force(site: Any) -> None:
