@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from keystrokes import Simulation
+from row_columns import unpack_events
 
 from byleave.core import codec, rows
 from byleave.core.batches import AdmittedBatch, Boundary, Content, SanitizedBatch, body_schema
@@ -59,7 +60,7 @@ class Output:
             known = self.rows.setdefault(key, [])
             assert batch.header.row0 == len(known), "rows are not numbered without gaps"
             record = codec.decode_body(body_schema(batch.header.content), batch.body)
-            got = rows.unpack_events(record)[0] if key[0] is Content.EVENTS else rows.unpack_actions(record)
+            got = unpack_events(record)[0] if key[0] is Content.EVENTS else rows.unpack_actions(record)
             assert batch.header.rows == len(got) > 0
             known.extend(got)
             self.bodies.append(batch.body)

@@ -69,6 +69,12 @@ class RawHeader:
         return {name: getattr(self, name) for name in _RAW_FIELDS} | {"boundary": self.boundary.value}
 
 
+def load_raw_header(body: bytes) -> RawHeader:
+    """The reverse of `record`, from its Avro. Raises Forged."""
+    fields = codec.decode_body("raw_header", body)
+    return RawHeader(**{**fields, "boundary": Boundary(fields["boundary"])})
+
+
 _RAW_FIELDS = tuple(name for name in RawHeader.__dataclass_fields__ if name != "boundary")
 
 
@@ -123,8 +129,7 @@ def seal_raw(header: RawHeader, events: Sequence[Event], screen: Screen, key: Co
 def parse_raw(value: bytes | None) -> RawBatch:
     """A raw batch from a Kafka value, counts and sizes checked, nothing verified. Raises Forged."""
     outer = codec.decode("raw_batch", value, bytes_max=RAW_BYTES_MAX)
-    fields = codec.decode_body("raw_header", outer["header"])
-    header = RawHeader(**{**fields, "boundary": Boundary(fields["boundary"])})
+    header = load_raw_header(outer["header"])
     if not 0 <= header.count <= EVENTS_MAX:
         raise Forged(f"count {header.count}, at most {EVENTS_MAX}", reason="count-mismatch")
     if min(header.seq0, header.gap, header.batch, header.epoch, header.hi_min) < 0 or header.hi_max < header.hi_min:

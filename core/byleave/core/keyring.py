@@ -15,7 +15,7 @@ import ssl
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -115,11 +115,8 @@ class KeyringClient:
 
         Raises Refused: purpose, level or reader not in the manifest of the records, or the ledger cannot take the entry.
         """
-        answer = self.ask("release", {
-            "person": request.person, "purpose": request.purpose, "level": request.level, "table": request.table,
-            "columns": [*request.columns], "snapshot": request.snapshot, "tickets": [*request.tickets],
-            "manifests": [base64.b64encode(m).decode() for m in request.manifests],
-        })  # fmt: skip
+        documents = [base64.b64encode(m).decode() for m in request.manifests]
+        answer = self.ask("release", asdict(request) | {"manifests": documents})
         files, data = ({name: _secret(key) for name, key in answer[part].items()} for part in ("files", "data"))
         return ReleasedKeys(int(answer["entry"]), files, data, tuple(answer["gone"]))
 

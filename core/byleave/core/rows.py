@@ -9,12 +9,12 @@ from __future__ import annotations
 import struct
 from array import array
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from enum import IntEnum, StrEnum
 
 from byleave.core.codec import Record
-from byleave.core.errors import Broken, Forged
-from byleave.core.events import Kind, Screen, pack_steps, unpack_steps
+from byleave.core.errors import Broken
+from byleave.core.events import Kind, Screen, pack_steps
 
 ROW_TIME_STEP_MS = 100
 KEY_ROW = 4
@@ -107,27 +107,6 @@ def pack_events(rows: Sequence[EventRow], screen: Screen) -> Record:
         "kind": bytes(kind), "at": struct.pack(f"<{count}I", *at), "x": struct.pack(f"<{count}h", *x),
         "y": struct.pack(f"<{count}h", *y), "arg": bytes(arg), "key_class": bytes(key_class), "app": bytes(app),
     }  # fmt: skip
-
-
-def unpack_events(columns: Record) -> tuple[list[EventRow], Screen]:
-    """The rows of `sanitized_events`. Raises Forged unless all columns agree."""
-    kind, count = columns["kind"], len(columns["kind"])
-    try:
-        at, x, y = (struct.unpack(f"<{count}{code}", columns[name]) for name, code in (("at", "I"), ("x", "h"), ("y", "h")))
-        apps = [columns["apps"][n] for n in columns["app"]]
-        classes = [KeyClass(n) for n in columns["key_class"]]
-        if not count == len(columns["arg"]) == len(classes) == len(apps):
-            raise ValueError
-    except (struct.error, IndexError, ValueError):
-        raise Forged("sanitized columns do not agree", reason="count-mismatch") from None
-    rows = []
-    for n, what in enumerate(kind):
-        row = EventRow(columns["base_ms"] + at[n], what, apps[n], x[n], y[n], columns["arg"][n], key_class=classes[n])
-        if what == Kind.SCROLL:
-            dx, dy = unpack_steps(row.button)
-            row = replace(row, button=0, dx=dx, dy=dy)
-        rows.append(row)
-    return rows, Screen(columns["screen_width"], columns["screen_height"])
 
 
 def pack_actions(rows: Sequence[ActionRow]) -> Record:

@@ -18,7 +18,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from byleave.core import codec
-from byleave.core.batches import AdmittedBatch, Boundary, Origin, RawHeader
+from byleave.core.batches import AdmittedBatch, Origin, load_raw_header
 from byleave.core.envelope import Randomness
 from byleave.core.errors import Broken, Forged
 from byleave.core.events import Screen
@@ -98,12 +98,7 @@ def load(plain: bytes) -> Stream:
         last = None
         if batch:
             header, subject, origin, t_star, screen = batch
-            last = AdmittedBatch(_header(bytes.fromhex(header)), subject, Origin(*origin), t_star, (), Screen(*screen))
+            last = AdmittedBatch(load_raw_header(bytes.fromhex(header)), subject, Origin(*origin), t_star, (), Screen(*screen))
     except (ValueError, TypeError, Forged):
         raise Broken(f"a state record is not of format {FORMAT}") from None
     return Stream(snapshot.load(state), offset, append_ms, last)
-
-
-def _header(body: bytes) -> RawHeader:
-    fields = codec.decode_body("raw_header", body)
-    return RawHeader(**{**fields, "boundary": Boundary(fields["boundary"])})

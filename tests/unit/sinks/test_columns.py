@@ -1,4 +1,4 @@
-"""Arrow columns: the same rows as the reading of core.rows, whatever they are; and nothing but our error for odd columns."""
+"""Arrow columns: the same rows as another reading, one by one, whatever they are; and nothing but our error for odd columns."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from row_columns import unpack_events
 
 from byleave.core import codec
 from byleave.core.batches import Content, SanitizedBatch, SanitizedHeader
 from byleave.core.errors import Forged
 from byleave.core.events import Screen
 from byleave.core.levels import Level
-from byleave.core.rows import ActionKind, ActionRow, EventRow, KeyClass, pack_actions, pack_events, unpack_events
+from byleave.core.rows import ActionKind, ActionRow, EventRow, KeyClass, pack_actions, pack_events
 from byleave.sinks.columns import arrow_rows, open_text
 
 KEY = b"k" * 32
