@@ -357,9 +357,7 @@ def test_no_course_of_events_breaks_the_four_sentences() -> None:
 @pytest.mark.parametrize("weak", ["ack", "memory"])
 def test_a_course_is_found_where_one_step_is_left_out(weak: str) -> None:
     with pytest.raises(AssertionError):
-        run_state_machine_as_test(
-            type("Weak", (Halt,), {"weak": weak}), settings=settings(COURSES, phases=[Phase.generate], print_blob=False)
-        )
+        run_state_machine_as_test(type("Weak", (Halt,), {"weak": weak}), settings=settings(COURSES, phases=[Phase.generate]))
 
 
 @pytest.mark.prove

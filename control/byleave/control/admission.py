@@ -1,5 +1,7 @@
 """The fence: whether a batch that was captured then may pass now (P1, P2; docs/adr/0006; docs/formats/control.md, section 5).
 
+The third of the protocol's cores, beside `beacon.step` and the endpoint's `window.step`: the same here, in simulator and tests.
+
 Pure: a function of what the batch claims, what the broker stamped, and the control documents. Redactor and sink ask the same
 question, and an auditor can ask it again. The caller has checked the batch's signature: the claim is the endpoint's word.
 
