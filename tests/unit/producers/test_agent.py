@@ -186,6 +186,63 @@ def test_a_halt_kills_first_sends_nothing_and_signs_what_became_of_the_spool(wor
     assert 0 < report["uncertain"] <= report["discarded"] + report["sealed"]  # the broker was down: nobody knows
 
 
+def test_on_a_halt_the_kafka_client_is_purged_and_never_flushed_and_its_successor_is_another(world, bench) -> None:
+    called: list[tuple[int, str]] = []
+
+    def client() -> object:
+        made = connect()
+        for name in ("publish", "flush", "purge", "close"):
+            setattr(made, name, noted(world.broker.clients, name, getattr(made, name)))
+        return made
+
+    def noted(number: int, name: str, call):
+        def told(*given):
+            called.append((number, name))
+            return call(*given)
+
+        return told
+
+    connect, world.broker.client = world.broker.client, client
+    b = bench(long_typing())
+    b.run(3_000)
+    number = world.broker.clients
+    called.clear()
+    order, halt_id = world.halt()
+    b.tell(order)
+    b.run(3_000)
+    assert [name for n, name in called if n == number][:1] == ["purge"]
+    assert {name for n, name in called if n == number} == {"purge", "close"}
+    assert world.broker.clients == number, "while it is halted there is no client at all"
+    b.tell(world.allow(lifted=(Lifted(halt_id, Scope("global"), "capture", world.service_ms, 2),)))
+    b.run(4_000)
+    assert world.broker.clients == number + 1
+
+
+def test_each_run_window_has_a_worker_a_session_and_a_content_key_of_its_own(world, bench) -> None:
+    class Counted(Timeline):
+        started = stopped = 0
+
+        def start(self, now_ms: int, *, titles: bool) -> None:
+            assert self.started == self.stopped, "the last one is gone"
+            self.started += 1
+            super().start(now_ms, titles=titles)
+
+        def stop(self) -> bool:
+            self.stopped = self.started
+            return super().stop()
+
+    source = Counted(typing("abcdefghij" * 60), Screen(800, 600))
+    b = bench(source)
+    for _ in range(3):
+        b.switches = Switches()
+        b.run(4_000)
+        assert b.agent.capturing
+        b.switches = Switches(paused=True)
+        b.run(500)
+    keys = {(header.session, header.wrap) for header, _ in world.published()}
+    assert source.started == len({session for session, _ in keys}) == len({wrap for _, wrap in keys}) == 3
+
+
 def test_a_halt_for_somebody_else_stops_nothing(world, bench) -> None:
     b = bench(long_typing())
     b.run(2_000)
