@@ -165,12 +165,13 @@ def bounds(consumer: Consumer, topic: str, partition: int) -> tuple[int, int]:
 
 
 class KafkaTail:
-    """`broker.Tail`: assigned, never subscribed, so that no rebalance and no committed offset can hide a record."""
+    """`broker.Tail`: assigned, never subscribed, so that no rebalance and no committed offset can hide a record.
+
+    A topic that was made anew, or whose records were taken from under the reader, is Broken and not read on as the same.
+    """
 
     def __init__(self, connection: Options, group: str, topics: Sequence[str]) -> None:
-        self._consumer = Consumer(
-            {**consumer_options(connection, group), "auto.offset.reset": "earliest", "enable.partition.eof": True}
-        )
+        self._consumer = Consumer(consumer_options(connection, group, **{"enable.partition.eof": True}))
         self._topics = tuple(topics)
         self._ends: dict[tuple[str, int], int] = {}
         self.rewind()
