@@ -41,10 +41,11 @@ from byleave.control import bootstrap, desk, ordering
 from byleave.control.admission import Admitted, Claim, Refuses, decide
 from byleave.control.documents import Scope
 from byleave.control.rollcall import Board
+from byleave.control.watch import ControlWatch
 from byleave.core.batches import RawBatch, open_raw, parse_raw, verify_raw
 from byleave.core.clock import boot_ms, wall_ms
 from byleave.core.envelope import Opener
-from byleave.core.errors import Forged, Transient
+from byleave.core.errors import Broken, Forged, Transient
 from byleave.core.events import KeyEvent, Kind
 from byleave.core.kafka import KafkaTail, producer_options
 from byleave.core.keys import read_hpke_key, read_signing_key, verify_key
@@ -156,16 +157,23 @@ class Fence:
 
     def _run(self) -> None:
         try:
-            watch = desk.open_watch(self._at, "redactor", tries=desk.TRIES_MAX)
+            watch = self._open_watch()
             tail = KafkaTail(self._at.kafka("redactor"), self._at.topic("redactor-fence"), [self._at.topic("raw.events.v1")])
             while not self._end.is_set():
-                self._turn(watch, tail)
+                try:
+                    self._turn(watch, tail)
+                except Broken:  # its topics were made anew
+                    watch.close()
+                    watch = self._open_watch()
             watch.close()
             tail.close()
         except BaseException as failure:  # noqa: BLE001 - told to whoever closes
             self.failure = failure
 
-    def _turn(self, watch: Any, tail: KafkaTail) -> None:
+    def _open_watch(self) -> ControlWatch:
+        return desk.open_watch(self._at, "redactor", tries=desk.TRIES_MAX)
+
+    def _turn(self, watch: ControlWatch, tail: KafkaTail) -> None:
         if not self.deaf.is_set():
             with contextlib.suppress(Transient):
                 watch.pump(0.0)
@@ -239,8 +247,13 @@ class Officer:
     def _run(self) -> None:
         while not self._end.is_set():
             with self._lock:
-                with contextlib.suppress(Transient):
+                try:
                     self._follower.pump()
+                except Transient:
+                    pass
+                except Broken:  # its topics were made anew
+                    self._follower.close()
+                    self._follower = ordering.Follower(self._at)
                 if self._follower.watch.knowledge.beacon is not None:
                     ahead_ms = self._follower.service_ms - boot_ms()
                     self._ahead_ms = ahead_ms if self._ahead_ms is None else max(self._ahead_ms, ahead_ms)
@@ -625,8 +638,12 @@ class HaltFleet:
                 found.append(mark)
         return found
 
+    def admin(self) -> AdminClient:
+        """The super user of the cluster."""
+        return AdminClient(dict(self.at.kafka("admin")))
+
     def _open_foreign(self) -> None:
-        admin = AdminClient(dict(self.at.kafka("admin")))
+        admin = self.admin()
         admin.create_topics([NewTopic(FOREIGN, 1, 1)])[FOREIGN].result(timeout=20)
         writer = self.names[-1]
         rule = AclBinding(
