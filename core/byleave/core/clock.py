@@ -13,7 +13,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from byleave.core.errors import Misconfigured
-from byleave.core.keys import replace_file
 
 
 def boot_ms() -> int:
@@ -35,6 +34,8 @@ def anchored(kept: Path, boot_name: str, wall: Callable[[], int], boot: Callable
     A wall clock that is set later no longer moves it, nor does a restart of the process: the difference of the two clocks is
     `kept` in a file, with the name of the boot. Where a boot has no name, each process begins anew.
     """
+    from byleave.core.keys import replace_file  # with it comes the cryptography, which whoever asks for the time can do without
+
     try:
         found = json.loads(kept.read_bytes())
         ahead_ms = int(found["ahead_ms"]) if boot_name and found["boot"] == boot_name else None
