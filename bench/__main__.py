@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 import tempfile
 from pathlib import Path
@@ -20,7 +21,9 @@ def main(argv: list[str]) -> int:
     """All figures, or with `halt` and its options those of the halt."""
     if argv[:1] == ["halt"]:
         return halt.main(argv[1:])
-    as_json = "--json" in argv
+    parser = argparse.ArgumentParser("byleave bench", description=f"{main.__doc__} `byleave bench halt --help` names those.")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+    as_json = parser.parse_args(argv).json
     console = Console(stderr=True)
     figures = [*_paths(console), *_broker(console)]
     with console.status("halts of real agents"):

@@ -48,6 +48,9 @@ class Size:
     seeds: int = 3
 
 
+_CARELESS: dict[str, str | int | bool] = {"enable.idempotence": False, "linger.ms": 0, "acks": "1"}
+
+
 class Writer:
     """Writes to the raw topic one record after the other, as an endpoint that obeys nobody; says when it is first denied."""
 
@@ -66,7 +69,7 @@ class Writer:
         return self.denied_ms
 
     def _run(self) -> None:
-        options = producer_options(self._connection, **{"enable.idempotence": False, "linger.ms": 0, "acks": "1"})
+        options = producer_options(self._connection, **_CARELESS)
         producer = Producer(options)
 
         def answered(error: Any, _: Any) -> None:
@@ -127,7 +130,7 @@ def one_halt(fleet: HaltFleet, listeners: Listeners) -> dict[str, Any]:
     fleet.effective(halted)
     fleet.acked(halted)
     await_true(lambda: all(reaped_ms(fleet, halted, name) for name in fleet.names), 5.0, "all reports tell of the halt")
-    found = {
+    found: dict[str, Any] = {
         "published_ms": halted.sent_ms - halted.ordered_ms,
         "effective_ms": (halted.effective_ms or 0) - halted.ordered_ms,
         "reaped_ms": sorted(reaped_ms(fleet, halted, name) - halted.ordered_ms for name in fleet.names),
@@ -186,11 +189,12 @@ def percentile(values: Sequence[int], percent: int) -> float:
 
 def main(argv: list[str]) -> int:
     """0 if every goal is met, 1 if one is missed."""
+    size = Size()
     parser = argparse.ArgumentParser("byleave bench halt", description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--endpoints", type=int, default=Size.endpoints, help="agents, each a process")
-    parser.add_argument("--halts", type=int, default=Size.halts)
-    parser.add_argument("--clients", type=int, default=Size.clients, help="readers of the control topic, each a connection")
-    parser.add_argument("--seeds", type=int, default=Size.seeds, help="simulated worlds of a thousand endpoints")
+    parser.add_argument("--endpoints", type=int, default=size.endpoints, help="agents, each a process")
+    parser.add_argument("--halts", type=int, default=size.halts)
+    parser.add_argument("--clients", type=int, default=size.clients, help="readers of the control topic, each a connection")
+    parser.add_argument("--seeds", type=int, default=size.seeds, help="simulated worlds of a thousand endpoints")
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args(argv)
     figures, more = measure(Size(asked.endpoints, asked.halts, asked.clients, asked.seeds))
