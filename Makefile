@@ -4,7 +4,7 @@
 
 BIN = $(if $(wildcard .venv/Scripts/python.exe),.venv/Scripts,.venv/bin)
 ROOMS = schemas core control producers processors sinks deploy
-PROOFS = bench demo
+BESIDE = bench demo generator
 PYTEST = $(BIN)/python -m pytest
 
 help: ## Print what each target does.
@@ -37,7 +37,7 @@ model: python ## Check the halt protocol with Spin, exhaustively, and that each 
 check: python ## Check style, types, layers, generated files and locks.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy --strict $(addprefix -p byleave.,$(ROOMS)) $(addprefix -p ,$(PROOFS))
+	$(BIN)/mypy --strict $(addprefix -p byleave.,$(ROOMS)) $(addprefix -p ,$(BESIDE))
 	$(BIN)/lint-imports
 	$(BIN)/byleave generate --check
 	$(PYTEST) -q tests/house

@@ -28,7 +28,7 @@ ADMITTED_MIN = 300
 """Streaming goes on until this many events were admitted and the typist has finished."""
 SHOWN_ACTIONS = 6
 
-app = typer.Typer(add_completion=False)
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 @app.command()

@@ -71,7 +71,7 @@ def cited(text: str) -> set[int]:
 def test_every_ruling_that_a_file_cites_stands_on_its_page() -> None:
     page = (ROOT / "docs" / "rulings.md").read_text(encoding="utf-8")
     told = {int(number) for number in re.findall(r"^\| (\d+) \|", page, re.M)}
-    rooms = ("schemas", "core", "control", "producers", "processors", "sinks", "deploy", "bench", "demo", "docs")
+    rooms = ("schemas", "core", "control", "producers", "processors", "sinks", "deploy", "bench", "demo", "generator", "docs")
     kinds = (".py", ".avsc", ".toml", ".md")
     files = [path for room in rooms for path in (ROOT / room).rglob("*") if path.suffix in kinds]
     wanted = set().union(*(cited(path.read_text(encoding="utf-8")) for path in files))

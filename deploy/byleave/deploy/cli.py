@@ -56,11 +56,18 @@ _ROLES = {
     "sink": ("sinks.main", "Write sanitized records to the encrypted lake."),
 }
 """Each with its module, whose `main` reads the options and answers --help, and what it does."""
-_PROOFS = {
-    "bench": "Measure speed, or with `bench halt` how fast a site stops (in a clone).",
-    "demo": "Carry real input from three endpoints through Kafka into the lake, halt everything, and prove it (in a clone).",
+_BESIDE = {
+    "bench": ("bench", "Measure speed, or with `bench halt` how fast a site stops (in a clone)."),
+    "demo": (
+        "demo",
+        "Carry real input from three endpoints through Kafka into the lake, halt everything, and prove it (in a clone).",
+    ),
+    "generate": (
+        "generator",
+        "Write the manifests and documents that follow from the catalogue and the role table (in a clone).",
+    ),
 }
-"""Folders beside the product, run by their `main` as the roles are."""
+"""Each with a folder beside the product, whose `main` reads the options and answers --help, and what it does."""
 
 
 def _runs(target: typer.Typer, name: str, doc: str, main: Callable[[list[str]], int]) -> None:
@@ -87,8 +94,8 @@ def _of_the_source_tree(folder: str, arguments: list[str]) -> int:
 
 for _name, (_module, _doc) in _ROLES.items():
     _runs(run, _name, _doc, partial(_role, _module))
-for _name, _doc in _PROOFS.items():
-    _runs(app, _name, _doc, partial(_of_the_source_tree, _name))
+for _name, (_folder, _doc) in _BESIDE.items():
+    _runs(app, _name, _doc, partial(_of_the_source_tree, _folder))
 
 
 @app.command()
@@ -176,33 +183,6 @@ def topics_check(endpoint: EndpointNames = None, principal: Principal = "ops", a
     text = "\n".join(str(drift) for drift in drifts) or f"Everything under {site} is as the catalogue says."
     _print({"site": site, "drift": [str(d) for d in drifts]}, text, as_json)
     if drifts:
-        raise typer.Exit(1)
-
-
-@app.command()
-def generate(
-    check: Annotated[bool, typer.Option("--check", help="Write nothing; exit code 1 if a file is out of date.")] = False,
-    root: Annotated[Path | None, typer.Option(help="The project's folder. Default: where this was installed from.")] = None,
-    as_json: Json = False,
-) -> None:
-    """Write the manifests and documents that follow from the catalogue and the role table.
-
-    Example: byleave generate --check
-    """
-    from byleave.core.topics import load_catalogue
-    from byleave.deploy import generate as generator
-    from byleave.deploy.roles import load_roles
-
-    folder = root or Path(__file__).resolve().parents[3]
-    if not (folder / "pyproject.toml").is_file():
-        raise Misconfigured(f"{folder} is not the project's folder; say which is with --root")
-    stale = generator.stale(folder, generator.outputs(load_catalogue(), load_roles()))
-    if not check:
-        generator.write(folder, stale)
-    said = "is out of date; run `byleave generate`" if check else "written"
-    text = "\n".join(f"{path} {said}" for path in sorted(stale)) or "Every generated file is up to date."
-    _print({"check": check, "stale": sorted(stale)}, text, as_json)
-    if check and stale:
         raise typer.Exit(1)
 
 

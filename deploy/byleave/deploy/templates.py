@@ -10,7 +10,7 @@ class _Template(string.Template):
     delimiter = "@"
 
 
-def fill(name: str, /, **values: object) -> str:
-    """The text of `templates/<name>` with its values. A name that is not given is a KeyError: a bug, never a setting."""
-    text = resources.files(__package__).joinpath("templates", name).read_text(encoding="utf-8")
+def fill(name: str, package: str = "byleave.deploy", /, **values: object) -> str:
+    """A package's `templates/<name>` with its values. A name that is not given is a KeyError: a bug, never a setting."""
+    text = resources.files(package).joinpath("templates", name).read_text(encoding="utf-8")
     return _Template(text).substitute(values)

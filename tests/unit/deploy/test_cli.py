@@ -12,7 +12,8 @@ import pytest
 import typer
 
 from byleave.core.errors import Broken, Forged, Misconfigured, Refused, Transient
-from byleave.deploy import cli, roles
+from byleave.deploy import cli
+from generator import roles
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -99,16 +100,18 @@ def test_every_command_shows_an_example(monkeypatch, capsys, command: list[str])
     assert "--json" in out
 
 
-@pytest.mark.parametrize("command", ["demo", "bench"])
-def test_what_is_not_installed_is_said_to_belong_to_the_source_tree(monkeypatch, capsys, tmp_path: Path, command: str) -> None:
+@pytest.mark.parametrize(("command", "folder"), [("demo", "demo"), ("bench", "bench"), ("generate", "generator")])
+def test_what_is_not_installed_is_said_to_belong_to_the_source_tree(
+    monkeypatch, capsys, tmp_path: Path, command: str, folder: str
+) -> None:
     monkeypatch.setattr(cli, "__file__", str(tmp_path / "lib" / "byleave" / "deploy" / "cli.py"))
-    (tmp_path / command).mkdir()
-    (tmp_path / command / "__main__.py").write_text("raise SystemExit('a stranger ran')")
+    (tmp_path / folder).mkdir()
+    (tmp_path / folder / "__main__.py").write_text("raise SystemExit('a stranger ran')")
     monkeypatch.chdir(tmp_path)
     assert run(monkeypatch, capsys, command, "--help") == (
         2,
         "",
-        f"byleave: the {command} belongs to the source tree: run it in a clone\n",
+        f"byleave: the {folder} belongs to the source tree: run it in a clone\n",
     )
 
 

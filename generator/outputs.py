@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from byleave.core.topics import ENDPOINT, SITE_DEFAULT, Catalogue, Principal, Topic, grants
-from byleave.deploy import manifests
-from byleave.deploy.roles import Table
 from byleave.deploy.templates import fill
+from generator import manifests
+from generator.roles import Table
 
 
 def outputs(catalogue: Catalogue, table: Table) -> dict[str, str]:
@@ -45,6 +45,7 @@ def topics_page(catalogue: Catalogue) -> str:
     principals = catalogue.principals
     return fill(
         "topics.md",
+        __package__,
         site=SITE_DEFAULT,
         topics="\n".join(_topic_row(topic) for topic in catalogue.topics),
         names=" | ".join(p.name for p in principals),

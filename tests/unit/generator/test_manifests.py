@@ -15,13 +15,13 @@ from prometheus_client import generate_latest
 
 from byleave.core import metrics, settings
 from byleave.core.topics import grants, load_catalogue
-from byleave.deploy import generate, manifests
 from byleave.deploy.provision import configs_of
-from byleave.deploy.roles import load_roles
+from generator import manifests, outputs
+from generator.roles import load_roles
 
 ROOT = Path(__file__).resolve().parents[3]
 CATALOGUE, TABLE = load_catalogue(), load_roles()
-OUTPUTS = generate.outputs(CATALOGUE, TABLE)
+OUTPUTS = outputs.outputs(CATALOGUE, TABLE)
 UNITS = sorted(path for path in OUTPUTS if path.endswith(".service"))
 
 
@@ -35,11 +35,11 @@ def test_the_file_in_the_project_is_the_generated_one(path: str) -> None:
 
 
 def test_an_edited_or_missing_file_is_noticed_and_written_anew(tmp_path: Path) -> None:
-    generate.write(tmp_path, OUTPUTS)
-    assert generate.stale(tmp_path, OUTPUTS) == {}
+    outputs.write(tmp_path, OUTPUTS)
+    assert outputs.stale(tmp_path, OUTPUTS) == {}
     (tmp_path / "docs/topics.md").write_text("edited")
     (tmp_path / "deploy/strimzi/users.yaml").unlink()
-    assert set(generate.stale(tmp_path, OUTPUTS)) == {"docs/topics.md", "deploy/strimzi/users.yaml"}
+    assert set(outputs.stale(tmp_path, OUTPUTS)) == {"docs/topics.md", "deploy/strimzi/users.yaml"}
 
 
 @pytest.mark.parametrize("path", sorted(["deploy/strimzi/kafka.yaml", *(p for p in OUTPUTS if p.endswith((".yaml", ".yml")))]))

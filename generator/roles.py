@@ -46,7 +46,7 @@ class Table:
 def load_roles() -> Table:
     """The role table of this version. Raises Misconfigured if a field is missing or unknown."""
     try:
-        rows = tomllib.loads(resources.files("byleave.deploy").joinpath("roles.toml").read_text(encoding="utf-8"))
+        rows = tomllib.loads(resources.files(__package__).joinpath("roles.toml").read_text(encoding="utf-8"))
         roles = tuple(
             Role(**{**row, "after": tuple(row["after"]), "besides": tuple(row.get("besides", ()))}) for row in rows["role"]
         )
