@@ -215,8 +215,8 @@ def _no_epoch(claim: Claim, knowledge: Knowledge) -> Admitted | Waits | Refuses:
 ACCEPT = service.accept
 
 
-def _when_issued(memory: service.Memory, halt_id: str, halt: d.Halt, *when: int, drill: bool) -> service.Memory:
-    found = ACCEPT(memory, halt_id, halt, *when, drill=drill)
+def _when_issued(memory: service.Memory, halt_id: str, halt: d.Halt, *when: int, **kind: Any) -> service.Memory:
+    found = ACCEPT(memory, halt_id, halt, *when, **kind)
     return found if found is memory else replace(found, effective={**found.effective, halt_id: halt.issued_ms})
 
 
@@ -277,6 +277,8 @@ class Endpoint:
     tough_ms: int = 0
     """How long its worker outlives a kill."""
     runs_until_ms: int = 0
+    boot_at: tuple[int, int] = (-1, 0)
+    """The true time, and what its boot clock reads then."""
     caught_up: bool = True
     restarted: bool = False
     mail: list[tuple[int, int, str, bytes]] = field(default_factory=list)
@@ -600,7 +602,10 @@ class World:
             self.at(self.now_ms + int(self.chance.expovariate(1 / TURN_MS_MEAN)) + 1, self._turns, endpoint)
 
     def _boot_ms(self, endpoint: Endpoint) -> int:
-        return self.rules.boot_ms(endpoint.true_boot_ms(self.now_ms), endpoint.slept_ms(self.now_ms))
+        if endpoint.boot_at[0] != self.now_ms:
+            boot_ms = self.rules.boot_ms(endpoint.true_boot_ms(self.now_ms), endpoint.slept_ms(self.now_ms))
+            endpoint.boot_at = (self.now_ms, boot_ms)
+        return endpoint.boot_at[1]
 
     def _does(self, endpoint: Endpoint, given: window.Input) -> None:
         """As the agent: all outputs in order, then what became of them."""
