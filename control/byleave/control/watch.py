@@ -30,6 +30,7 @@ class ControlWatch:
     ) -> None:  # fmt: skip
         self._tail = tail
         self._pin = pin
+        self._rewinds = False
         self._site = site
         self.knowledge = knowledge
         self.refused: Counter[str] = Counter()
@@ -39,7 +40,7 @@ class ControlWatch:
     @property
     def caught_up(self) -> bool:
         """Whether all that stood on the topics at the start was read: before that, silence means nothing."""
-        return self._tail.caught_up
+        return self._tail.caught_up and not self._rewinds
 
     @property
     def fresh(self) -> bool:
@@ -52,6 +53,9 @@ class ControlWatch:
 
     def read(self, timeout_s: float) -> list[tuple[Received, Any]]:
         """As `pump`, each document beside its record, for those who need the broker's stamp or the exact bytes."""
+        if self._rewinds:
+            self._tail.rewind()
+            self._rewinds = False
         learned = []
         for record in self._tail.read(timeout_s):
             try:
@@ -74,7 +78,7 @@ class ControlWatch:
             raise Refused("a next root, and nobody here to keep it", reason="root-not-kept")
         self._pin(signed)
         self.knowledge.restart(root)
-        self._tail.rewind()
+        self._rewinds = True  # at the next read, and at each one until it could be done
 
     def close(self) -> None:
         self._tail.close()

@@ -13,6 +13,7 @@ from byleave.control.documents import Halt, Role, Root, Scope
 from byleave.control.knowledge import Knowledge
 from byleave.control.watch import ControlWatch
 from byleave.core.broker import Received
+from byleave.core.errors import Transient
 from byleave.core.keys import public_hex
 
 ROOTS = ("root-1", "root-2", "root-3")
@@ -22,7 +23,7 @@ class Topics:
     """A `broker.Tail` of records that stand in a list, one at a time."""
 
     def __init__(self, records: list[tuple[str, bytes]]) -> None:
-        self.records, self.next, self.rewound = records, 0, 0
+        self.records, self.next, self.rewound, self.silent = records, 0, 0, 0
 
     def read(self, timeout_s: float) -> Sequence[Received]:  # noqa: ARG002 - the port's parameter
         found = self.records[self.next : self.next + 1]
@@ -34,6 +35,9 @@ class Topics:
         return self.next >= len(self.records)
 
     def rewind(self) -> None:
+        if self.silent:
+            self.silent -= 1
+            raise Transient("no broker answers")
         self.next, self.rewound = 0, self.rewound + 1
 
     def close(self) -> None:
@@ -143,3 +147,17 @@ def test_the_officer_who_is_gone_can_order_nothing_more(world: World) -> None:
     watch.pump(0.0)
     assert (watch.refused["bad-signature"], world.knowledge.halts) == (1, {})
     assert isinstance(world.knowledge.root, Root)
+
+
+def test_a_broker_that_is_silent_just_then_is_asked_again_and_nothing_is_known_meanwhile(world: World) -> None:
+    world.topics.records.append(("control.root.v1", world.next_root()))
+    world.topics.silent = 2
+    watch, tried = ControlWatch(world.topics, world.knowledge, "test.", pin=world.pin), 0
+    for _ in range(40):
+        try:
+            watch.pump(0.0)
+        except Transient:
+            tried += 1
+            assert (watch.caught_up, world.knowledge.state) == (False, None)
+    assert (tried, world.topics.rewound, watch.caught_up) == (2, 1, True)
+    assert world.knowledge.enrolments.keys() == {"ep-a", "ep-b"}
