@@ -6,6 +6,7 @@ in `<home>/run`, so that `byleave down` finds what `byleave demo --keep` left.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import selectors
 import subprocess
@@ -65,7 +66,9 @@ class Fleet:
         """Ends whatever `<home>/run` remembers, newest first, and leaves no zombie and no open pipe behind."""
         process.end_all(self._home / "run")
         for child in self._children.values():
-            if child.poll() is not None and child.stdout is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):  # its threads may outlive the first, whose end ends the wait
+                child.wait(process.STOP_S_MAX)
+            if child.stdout is not None:
                 child.stdout.close()
 
     def _pidfile(self, name: str) -> Path:
