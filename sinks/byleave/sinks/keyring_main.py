@@ -44,6 +44,8 @@ from byleave.sinks.orders import Discard, Standing, standing_of
 LISTEN_S = 0.2
 PAUSE_S = 1.0
 """Before a broker that did not answer is asked again."""
+APART_PPM_MAX = 100
+"""How much faster than the beacon service's clock this one may run: without it, a good clock would end all looks in a week."""
 CONNECTIONS_MAX = 64
 _STATUS = {Refused: 403, Forged: 400, Transient: 503, Broken: 500}
 
@@ -51,17 +53,21 @@ Record = dict[str, Any]
 
 
 class Orders:
-    """The signed orders as this process hears them. Stepped by one thread; any thread may ask for the `standing`."""
+    """The signed orders as this process hears them. Stepped by one thread; any thread may ask for the `standing`.
+
+    A beacon's age is told by the one that came soonest: whoever hands them out slowly holds nobody in the past.
+    """
 
     def __init__(self, root: Root, listen: Callable[[], ControlWatch], clock: Callable[[], int] = boot_ms) -> None:
         self._listen, self._clock = listen, clock
         self._watch: ControlWatch | None = None
         self._standing = Standing(root)
-        self._heard_ms = clock() - FRESH_MS
+        self._signed_ms: float = clock() - FRESH_MS
+        self._apart_ms, self._compared_ms = float("inf"), clock()
 
     def standing(self) -> Standing:
         watch, standing = self._watch, self._standing
-        current = watch is not None and watch.caught_up and self._clock() - self._heard_ms < FRESH_MS
+        current = watch is not None and watch.caught_up and self._clock() - self._signed_ms < FRESH_MS
         return standing if current else replace(standing, known=False)
 
     def step(self) -> None:
@@ -74,10 +80,16 @@ class Orders:
         except (Refused, Broken):
             self.close()
             raise
-        if live and any(isinstance(document, Beacon) for document in learned):
-            self._heard_ms = self._clock()
+        for document in learned:
+            if live and isinstance(document, Beacon):
+                self._hear(document.service_ms, self._clock())
         if learned or not self._standing.known:
             self._standing = standing_of(self._watch.knowledge, caught_up=self._watch.caught_up)
+
+    def _hear(self, service_ms: int, now_ms: int) -> None:
+        drifted_ms = (now_ms - self._compared_ms) * APART_PPM_MAX / 1_000_000
+        self._apart_ms, self._compared_ms = min(now_ms - service_ms, self._apart_ms + drifted_ms), now_ms
+        self._signed_ms = service_ms + self._apart_ms
 
     def close(self) -> None:
         watch, self._watch = self._watch, None

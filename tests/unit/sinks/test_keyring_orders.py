@@ -104,6 +104,30 @@ def test_silence_ends_all_looks_and_an_order_ends_its_own_at_once(hearing: Heari
     assert hearing.stops() == "reads-halted"
 
 
+def test_a_broker_that_hands_out_old_beacons_one_by_one_holds_nobody_in_the_past(hearing: Hearing) -> None:
+    hearing.orders.step()
+    answers = []
+    for second in range(2, 7):  # the next beacon, one second on, each fourteen
+        hearing.beacon(NOW_MS + second * 1_000)
+        hearing.orders.step()
+        answers.append(hearing.stops())
+        hearing.now_ms += FRESH_MS - 1_000
+    assert answers == [None, None, *["control-unknown"] * 3]
+    hearing.beacon(NOW_MS + 2_000 + 5 * (FRESH_MS - 1_000))
+    hearing.orders.step()
+    assert hearing.stops() is None, "the newest is let go: it is known again"
+
+
+def test_a_clock_that_drifts_as_clocks_do_ends_no_looks(hearing: Hearing) -> None:
+    hearing.orders.step()
+    started_ms = hearing.now_ms
+    for hour in range(1, 24 * 14):
+        hearing.now_ms = started_ms + hour * 3_600_000 * (1_000_000 + 80) // 1_000_000
+        hearing.beacon(NOW_MS + hour * 3_600_000)
+        hearing.orders.step()
+        assert hearing.stops() is None, hour
+
+
 @pytest.mark.parametrize(("make", "closes"), [(Transient, False), (Refused, True), (Broken, True)])
 def test_when_the_topics_break_off_nothing_new_is_known_and_they_are_opened_anew(
     hearing: Hearing, make: Callable[[str], ByleaveError], closes: bool
