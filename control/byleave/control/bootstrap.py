@@ -204,12 +204,16 @@ def _enrolment(home: Path, site: str, endpoint: str, subject: str, team: str, no
 
 
 def pin_root(home: Path, signed: bytes) -> None:
-    """Keeps a verified next root beside those before it. The caller has verified it: `trust.load_next`."""
+    """Keeps a verified next root beside the others. The newest is the one that is trusted, whoever comes late with an older.
+
+    The caller has verified it: `trust.load_next`.
+    """
     newest = home / "trust" / "root.dsse"
-    for content in (newest.read_bytes(), signed) if newest.is_file() else (signed,):
-        version = load(Root, load_envelope(content).body).version
+    contents = [newest.read_bytes(), signed] if newest.is_file() else [signed]
+    versions = {load(Root, load_envelope(content).body).version: content for content in contents}
+    for version, content in versions.items():
         replace_file(newest.with_name(f"root.{version}.dsse"), content, mode=0o644)
-    replace_file(newest, signed, mode=0o644)
+    replace_file(newest, versions[max(versions)], mode=0o644)
 
 
 def pinned_root(home: Path, site: str) -> Root:

@@ -214,6 +214,14 @@ def test_kept_roots_are_all_there_after_a_rotation(site: Any, tmp_path: Path) ->
     assert deciding.kept_roots(tmp_path) == {1: digest(load_envelope(first).body), 2: digest(dump(following))}
 
 
+def test_a_process_that_lags_does_not_put_an_older_root_over_a_newer_one(site: Any, tmp_path: Path) -> None:
+    signed = [trust.sign(replace(site.root, version=n), site.officers("root-1", "root-2")) for n in (1, 2, 3)]
+    for content in (*signed, signed[1]):
+        bootstrap.pin_root(tmp_path, content)
+    assert bootstrap.pinned_root(tmp_path, "test.").version == 3
+    assert [(tmp_path / "trust" / f"root.{n}.dsse").read_bytes() for n in (1, 2, 3)] == signed
+
+
 def test_the_words_say_which_keys_come_and_go(site: Any) -> None:
     words = "\n".join(proposal.words(proposal.propose([successor(site)]), Basis(site.root, site.knowledge())))
     assert words.count(f"+   security: {public_hex(NEW)}") == 3
