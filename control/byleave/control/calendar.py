@@ -15,6 +15,7 @@ from enum import StrEnum
 from byleave.control import trust
 from byleave.control.documents import Root
 from byleave.control.knowledge import Knowledge
+from byleave.control.rollcall import rehearsed_ms
 from byleave.core.errors import Forged
 
 DAY_MS = 86_400_000
@@ -50,7 +51,7 @@ def calendar(
     root: Root, knowledge: Knowledge, certificates: Mapping[str, int], names: Mapping[str, str], now_ms: int
 ) -> list[Due]:
     """All of it, the nearest first. `certificates`: end by name; `names`: officers by public key, where they are known."""
-    rows = [*_documents(root, knowledge), *_keys(root, knowledge, names)]
+    rows = [*_documents(root, knowledge), *_keys(root, knowledge, names, now_ms)]
     rows += [("certificate", name, ends_ms, "whoever runs the certificate authority") for name, ends_ms in certificates.items()]
     found = [
         Due(what, name, ends_ms, who, level(ends_ms, now_ms), None if ends_ms is None else (ends_ms - now_ms) // DAY_MS)
@@ -62,7 +63,7 @@ def calendar(
 def soonest(knowledge: Knowledge, now_ms: int) -> dict[str, int]:
     """Milliseconds until the first of each kind runs out, negative once it has: what the beacon service exports."""
     ends: dict[str, int] = {}
-    for what, _, ends_ms, _ in (*_documents(knowledge.root, knowledge), *_keys(knowledge.root, knowledge, {})):
+    for what, _, ends_ms, _ in (*_documents(knowledge.root, knowledge), *_keys(knowledge.root, knowledge, {}, now_ms)):
         if ends_ms is not None:
             ends[what] = min(ends_ms - now_ms, ends.get(what, ends_ms - now_ms))
     return ends
@@ -92,12 +93,14 @@ def _documents(root: Root, knowledge: Knowledge) -> Iterator[tuple[str, str, int
         yield "enrolment", endpoint, enrolment.until_ms, _who(root, "enrol")
 
 
-def _keys(root: Root, knowledge: Knowledge, names: Mapping[str, str]) -> Iterator[tuple[str, str, int | None, str]]:
+def _keys(
+    root: Root, knowledge: Knowledge, names: Mapping[str, str], now_ms: int
+) -> Iterator[tuple[str, str, int | None, str]]:
     owners = {
         key: group for role in root.roles if role.name in OFFICERS for key, group in zip(role.keys, role.groups, strict=True)
     }
     for key, group in owners.items():
-        worked_ms = knowledge.rehearsals.get(key)
+        worked_ms = rehearsed_ms(knowledge, key, now_ms)
         ends_ms = None if worked_ms is None else worked_ms + REHEARSED_MS
         yield "rehearsal", f"{names.get(key, key[:12])} ({group})", ends_ms, "its owner: byleave keys rehearse"
 

@@ -24,6 +24,9 @@ from byleave.control.lease import DRIFT_PPM_MAX, LEASE_MS_MAX
 LEASE_OVER_MS = LEASE_MS_MAX + LEASE_MS_MAX * 2 * DRIFT_PPM_MAX // 1_000_000 + 1_000
 """After an order's effective time: the longest lease, drift on both sides, one beacon interval."""
 
+REHEARSAL_AHEAD_MS = 86_400_000
+"""How far an officer's own clock may run ahead of the board's."""
+
 
 class Standing(StrEnum):
     """How an endpoint stands to an order."""
@@ -117,11 +120,17 @@ def keys(knowledge: Knowledge, names: Mapping[str, str], now_ms: int) -> list[di
     rows: dict[str, dict[str, Any]] = {}
     for role in knowledge.root.roles:
         for key, group in zip(role.keys, role.groups, strict=True):
-            worked_ms = knowledge.rehearsals.get(key)
+            worked_ms = rehearsed_ms(knowledge, key, now_ms)
             days = None if worked_ms is None else max(0, now_ms - worked_ms) // 86_400_000
             row: dict[str, Any] = {"key": key, "group": group, "roles": [], "here": names.get(key), "worked_days_ago": days}
             rows.setdefault(key, row)["roles"].append(role.name)
     return list(rows.values())
+
+
+def rehearsed_ms(knowledge: Knowledge, key: str, now_ms: int) -> int | None:
+    """When a key last proved that it works; None for never, or for a day that is still to come."""
+    worked_ms = knowledge.rehearsals.get(key)
+    return worked_ms if worked_ms is not None and worked_ms <= now_ms + REHEARSAL_AHEAD_MS else None
 
 
 def agreed(consent: Consent | None, manifest: str) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from byleave.control import desk, officers, rollcall, trust
+from byleave.control import calendar, desk, officers, rollcall, trust
 from byleave.control.cli import app
 from byleave.control.documents import Rehearsal
 from byleave.core.errors import ByleaveError, Misconfigured, Refused
@@ -132,6 +132,19 @@ def test_the_list_says_for_each_key_what_it_may_and_when_it_last_worked(site: An
     assert rows[mine]["roles"] == ["halt", "resume", "manifest"]
     other = rows[public_hex(site.key("officers/council-1"))]
     assert (other["worked_days_ago"], other["here"]) == (None, None)
+
+
+def test_a_rehearsal_of_a_day_to_come_counts_as_none(site: Any) -> None:
+    """Else a key that is lost would pass for one that works until then, on the board and in the calendar."""
+    knowledge, mine = site.knowledge(), public_hex(site.key("officers/security-1"))
+    said = Rehearsal("test.", mine, NOW_MS + DAY_MS, "00")
+    knowledge.learn("control.rehearsal.v1", trust.sign(said, site.officers("security-1")))
+    for now_ms, days, level in ((NOW_MS - 1, None, "soon"), (NOW_MS, 0, "ok")):
+        row = next(row for row in rollcall.keys(knowledge, {}, now_ms) if row["key"] == mine)
+        due = next(
+            row for row in calendar.calendar(site.root, knowledge, {}, {mine: "me"}, now_ms) if row.name.startswith("me")
+        )
+        assert (row["worked_days_ago"], due.level) == (days, level)
 
 
 def settings(home: Path) -> dict[str, str]:
