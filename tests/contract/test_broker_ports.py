@@ -64,6 +64,9 @@ class MemoryTail:
     def caught_up(self) -> bool:
         return all(self._next.get(place, 0) >= end for place, end in self._ends.items())
 
+    def at_end(self, topic: str) -> bool:
+        return self._next.get((topic, 0), 0) >= len(self._broker.log.get((topic, 0), ()))
+
     def close(self) -> None:
         """Nothing is held open."""
 
@@ -214,6 +217,18 @@ def test_caught_up_means_that_all_that_stood_there_was_returned(ports: Ports) ->
     write(ports, "security", ONE, [(b"a", b"later")])
     assert tail.caught_up  # what comes later does not undo it
     assert [r.value for r in read(tail, 1)] == [b"later"]
+    tail.close()
+
+
+def test_a_tail_knows_whether_something_stands_there_that_it_has_not_returned(ports: Ports) -> None:
+    tail = ports.tail("security", [ports.site + ONE])
+    assert read(tail, 0) == []
+    assert tail.at_end(ports.site + ONE)
+    for value in (b"1", b"2"):
+        write(ports, "security", ONE, [(b"a", value)])
+        assert not tail.at_end(ports.site + ONE)
+        assert [r.value for r in read(tail, 1)] == [value]
+        assert tail.at_end(ports.site + ONE)
     tail.close()
 
 

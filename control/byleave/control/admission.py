@@ -105,7 +105,7 @@ def _leave(claim: Claim, knowledge: Knowledge) -> Waits | Refuses | None:
         return Refuses("wrong-manifest")
     manifest = knowledge.manifests.get(run.manifest)
     if manifest is None:
-        return Waits("manifest-unread")
+        return _unless_late("unknown-manifest", claim, knowledge)
     over = claim.hi_max >= min(window.expires_ms, manifest.expires_ms, knowledge.root.expires_ms)
     return Refuses("leave-over") if over else None
 

@@ -32,7 +32,10 @@ SESSION_MS_MAX = 12 * 3_600_000
 REQUEST_AGE_MS_MAX = 10_000
 """An older request is left unanswered: the endpoint has asked again, or is gone."""
 ORDERS_MAX = 100
-"""Orders in force that fit into one beacon. With more, no beacon is signed, so that none is left out and all stops."""
+"""Orders in force that fit into one beacon. Of more, the oldest are named, and `MORE` for the rest."""
+MORE = "more"
+"""An order that nobody can read, so it stops everybody: until so many are lifted that each can be named."""
+REMEMBERED_MAX = 1_000
 ANSWERED_MAX = 10_000
 VALID_FOR_MS_MAX = 600_000
 JOINT_VALID_FOR_MS_MAX = 7 * 86_400_000
@@ -52,6 +55,8 @@ class Memory:
     n: int = 0
     effective: Mapping[str, int] = field(default_factory=dict)
     drills: frozenset[str] = frozenset()
+    epoch: int = 0
+    """The highest that was vouched for: no broker that was put back to an older day makes this service vouch for less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +143,7 @@ Next = tuple[Service, tuple[Output, ...]]
 def step(service: Service, knowledge: Knowledge, given: Input, now_ms: int) -> Next:
     """The next state, and what is to be done before anything else is given. `now_ms`: a clock that nobody sets meanwhile.
 
-    Raises Broken (`too-many-orders`): then nothing may be said any more.
+    Raises nothing.
     """
     match given:
         case Heard():
@@ -153,7 +158,7 @@ def step(service: Service, knowledge: Knowledge, given: Input, now_ms: int) -> N
 
 def _heard(service: Service, knowledge: Knowledge, heard: Heard, now_ms: int) -> Next:
     match heard.document:
-        case Halt() as halt:
+        case Halt() as halt if heard.name in knowledge.halts:
             try:
                 kind = {"drill": knowledge.is_drill(heard.name), "joint": knowledge.is_joint(heard.name)}
                 memory = accept(service.memory, heard.name, halt, heard.append_ms, now_ms, **kind)
@@ -217,8 +222,14 @@ def accept(
     """
     if halt_id in memory.effective:
         return memory
+    if len(memory.effective) >= REMEMBERED_MAX or (drill and memory.drills):
+        raise Refused("more orders than are kept, or a second drill at a time", reason="too-many-orders")
     valid_ms = min(halt.valid_for_ms, JOINT_VALID_FOR_MS_MAX if joint else VALID_FOR_MS_MAX)
-    if append_ms - halt.issued_ms > valid_ms or (drill and now_ms - append_ms > DRILL_MS):
+    if (
+        append_ms - halt.issued_ms > valid_ms
+        or (drill and append_ms < halt.issued_ms - DRILL_MS)
+        or (drill and now_ms - append_ms > DRILL_MS)
+    ):
         raise Refused("an order that was published after its time; a new one is needed", reason="stale-order")
     drills = memory.drills | {halt_id} if drill else memory.drills
     return replace(memory, effective={**memory.effective, halt_id: service_ms(memory, now_ms)}, drills=drills)
@@ -232,18 +243,18 @@ def service_ms(memory: Memory, now_ms: int) -> int:
 def vouch(memory: Memory, knowledge: Knowledge, now_ms: int) -> tuple[Memory, Beacon]:
     """The next beacon, and the memory to keep *before* it is signed.
 
-    Raises Refused (`no-state`, `conflict`), Broken (`too-many-orders`).
+    Raises Refused (`no-state`, `conflict`, `rolled-back`).
     """
     state = knowledge.state
     if state is None:
         raise Refused("no state to vouch for", reason="no-state")
     if knowledge.conflict:
         raise Refused(f"two states of epoch {state.epoch}: there is nothing to vouch for", reason="conflict")
+    if state.epoch < memory.epoch:
+        raise Refused(f"a state of epoch {state.epoch}, {memory.epoch} was vouched for", reason="rolled-back")
     now = service_ms(memory, now_ms)
     effective = {halt_id: ms for halt_id, ms in memory.effective.items() if _stands(memory, knowledge, halt_id, now)}
-    if len(effective) > ORDERS_MAX:
-        raise Broken(f"{len(effective)} orders in force, at most {ORDERS_MAX} fit: lift some", reason="too-many-orders")
-    orders = tuple(Effective(halt_id, ms) for halt_id, ms in sorted(effective.items()))
+    orders = tuple(Effective(halt_id, ms) for halt_id, ms in _named(effective))
     beacon = Beacon(
         site=knowledge.site,
         epoch=state.epoch,
@@ -253,7 +264,15 @@ def vouch(memory: Memory, knowledge: Knowledge, now_ms: int) -> tuple[Memory, Be
         lease_ms=LEASE_MS_MAX,
         halts=orders,
     )
-    return Memory(now, memory.n + 1, effective, memory.drills & effective.keys()), beacon
+    return Memory(now, memory.n + 1, effective, memory.drills & effective.keys(), state.epoch), beacon
+
+
+def _named(effective: Mapping[str, int]) -> list[tuple[str, int]]:
+    """What fits into a beacon, by id; in the place of the newest, if they are too many, one that stops everybody."""
+    oldest_first = sorted(effective.items(), key=lambda order: (order[1], order[0]))
+    if len(oldest_first) > ORDERS_MAX:
+        oldest_first[ORDERS_MAX - 1 :] = [(MORE, oldest_first[ORDERS_MAX - 1][1])]
+    return sorted(oldest_first)
 
 
 def _stands(memory: Memory, knowledge: Knowledge, halt_id: str, now_ms: int) -> bool:
@@ -291,20 +310,19 @@ def denied(knowledge: Knowledge, memory: Memory | None = None) -> frozenset[str]
 
     An order that was accepted and is on no topic any more may have been about anybody.
     """
-    names: set[str] = set()
     kept = memory.effective.keys() - memory.drills if memory else ()
-    for halt_id in {*knowledge.in_force(), *(name for name in kept if not knowledge.lifted(name))}:
-        halt = knowledge.halts.get(halt_id)
-        if halt is not None and halt.what in ("processing", "reads"):
-            continue
-        if halt is None or covers(halt.scope, knowledge.site, "", None):
-            return frozenset("*")
-        names |= {
-            name
-            for name, enrolled in knowledge.enrolments.items()
-            if covers(halt.scope, knowledge.site, name, enrolled) is not False
-        }
-    return frozenset(names)
+    standing = {*knowledge.in_force(), *(name for name in kept if not knowledge.lifted(name))}
+    if any(_for_all(knowledge, halt_id) for halt_id in standing):
+        return frozenset("*")
+    epoch = knowledge.epoch_floor
+    return frozenset(name for name in knowledge.enrolments if standing and knowledge.standing(name, "capture", epoch))
+
+
+def _for_all(knowledge: Knowledge, halt_id: str) -> bool:
+    halt = knowledge.halts.get(halt_id)
+    if halt is None:
+        return True
+    return halt.what not in ("processing", "reads") and bool(covers(halt.scope, knowledge.site, "", None))
 
 
 def unproved(service: Service, knowledge: Knowledge, now_ms: int) -> int:
@@ -315,7 +333,7 @@ def unproved(service: Service, knowledge: Knowledge, now_ms: int) -> int:
         if halt_id in knowledge.halts and now_ms < effective_ms + LEASE_OVER_MS
     )
     scopes = [order.scope for order in open_orders if order.what == "capture"]
-    spoken, proved = {consent.subject for consent in knowledge.consents.values()}, {endpoint for _, endpoint in service.acked}
+    spoken, proved = knowledge.spoken, {endpoint for _, endpoint in service.acked}
     return sum(
         enrolled.subject in spoken and name not in proved and any(covers(s, knowledge.site, name, enrolled) for s in scopes)
         for name, enrolled in knowledge.enrolments.items()
@@ -324,7 +342,8 @@ def unproved(service: Service, knowledge: Knowledge, now_ms: int) -> int:
 
 def dump(memory: Memory) -> bytes:
     """The form on disk."""
-    kept = {"last_ms": memory.last_ms, "n": memory.n, "effective": dict(memory.effective), "drills": sorted(memory.drills)}
+    kept = {"last_ms": memory.last_ms, "n": memory.n, "effective": dict(memory.effective)}
+    kept |= {"drills": sorted(memory.drills), "epoch": memory.epoch}
     return json.dumps(kept, sort_keys=True).encode()
 
 
@@ -334,7 +353,7 @@ def load(stored: bytes) -> Memory:
         found = json.loads(stored)
         effective = {str(halt_id): int(ms) for halt_id, ms in found["effective"].items()}
         drills = frozenset(str(halt_id) for halt_id in found["drills"])
-        return Memory(int(found["last_ms"]), int(found["n"]), effective, drills)
+        return Memory(int(found["last_ms"]), int(found["n"]), effective, drills, int(found["epoch"]))
     except (ValueError, KeyError, TypeError, AttributeError):
         raise Broken(
             "the beacon's memory file is damaged: restore it, or remove it once no lease can run", reason="memory"

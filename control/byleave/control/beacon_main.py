@@ -49,6 +49,7 @@ class Service:
         self.turned_boot_ms = boot_ms()
         self.taken_boot_ms = -QUIET_MS_MAX
         self._measure_boot_ms = 0
+        self._asked_boot_ms = -beacon.BEACON_EVERY_MS
 
     def turn(self) -> None:
         """Reads for at most TURN_MS, then lets time pass. Raises Transient, Broken."""
@@ -56,7 +57,7 @@ class Service:
             name = digest(load_envelope(record.value).body)
             self._step(beacon.Heard(document, name, record.append_ms, secrets.token_bytes(16)))
         self.turned_boot_ms = boot_ms()
-        self._step(beacon.Tick(self._watch.caught_up))
+        self._step(beacon.Tick(self._watch.caught_up and self._hears()))
         if self._watch.caught_up and self.turned_boot_ms >= self._measure_boot_ms:
             self._measure()
 
@@ -89,6 +90,14 @@ class Service:
                 if output.what == "Request":
                     metrics.GRANTS.labels(output.reason).inc()
         return None
+
+    def _hears(self) -> bool:
+        """Whether the topic of orders is there and read to its end, as of the last second: silence alone says nothing."""
+        if self.turned_boot_ms >= self._asked_boot_ms + beacon.BEACON_EVERY_MS // 2:
+            if not self._watch.at_end("control.halt.v1"):
+                return False
+            self._asked_boot_ms = self.turned_boot_ms
+        return True
 
     def _measure(self) -> None:
         """What alerts look at: what runs out, and of how many it is not known that they stopped."""

@@ -19,6 +19,10 @@ from typing import Any, TypeVar
 from byleave.core.errors import Forged
 
 BODY_BYTES_MAX = 16_384
+STATE_BYTES_MAX = 40_960
+"""A state names every order that it lifts, and whoever may halt can issue many."""
+LENGTHS_MAX = {"what": 16, "kind": 16, "name": 63, "nonce": 64, "buffer": 16}
+"""Of texts that are repeated in other documents: whoever signs a long one must not fill those."""
 ITEMS_MAX = 1_000
 INTEGER_MAX = 2**63 - 1
 CANARY = "canary"
@@ -279,8 +283,9 @@ def load(kind: type[Document], body: bytes) -> Document:
 
     Raises Forged: too large, not UTF-8 JSON, duplicate keys, floats, unknown or missing fields, wrong types, out of range.
     """
-    if len(body) > BODY_BYTES_MAX:
-        raise Forged(f"{kind.__name__} of {len(body)} bytes, at most {BODY_BYTES_MAX}", reason="oversized")
+    bytes_max = STATE_BYTES_MAX if kind is State else BODY_BYTES_MAX
+    if len(body) > bytes_max:
+        raise Forged(f"{kind.__name__} of {len(body)} bytes, at most {bytes_max}", reason="oversized")
     try:
         outer = json.loads(
             body.decode("utf-8"), object_pairs_hook=_unique, parse_float=_refuse, parse_constant=_refuse, parse_int=_integer
@@ -296,6 +301,8 @@ def _build(kind: Any, value: Any) -> Any:
         hints = _hints(kind)
         if not isinstance(value, dict) or set(value) != set(hints):
             raise ValueError
+        if any(len(value[name]) > longest for name, longest in LENGTHS_MAX.items() if name in hints):
+            raise ValueError
         return kind(**{name: _build(hint, value[name]) for name, hint in hints.items()})
     if typing.get_origin(kind) is tuple:
         if not isinstance(value, list) or len(value) > ITEMS_MAX:
@@ -303,6 +310,8 @@ def _build(kind: Any, value: Any) -> Any:
         return tuple(_build(typing.get_args(kind)[0], item) for item in value)
     if type(value) is not kind:  # exactly: True is not an integer here
         raise ValueError
+    if kind is str:
+        value.encode()  # JSON can spell half a character, which cannot be written down again
     return value
 
 

@@ -13,6 +13,7 @@ What the view does not know counts against capture: an order named by a beacon b
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -53,6 +54,8 @@ DRILLS_MAX = 512
 DISCARD_MS_MAX = 3_660_000
 """What one officer may have erased: an hour, and a minute for the order to arrive. Further back it takes as many as resuming
 does (ruling 7)."""
+YEAR_MS = 366 * 86_400_000
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 EARLY_MAX = 1_000
 """Consents that arrived before the enrolment they belong to; topics are not read in step."""
 
@@ -112,6 +115,8 @@ class Knowledge:
         self._enrolments: dict[str, Enrolment] = {}
         self._consents: dict[str, Consent] = {}
         self._early: dict[str, list[bytes]] = {}
+        self._caught: dict[str, set[str]] = {}
+        self._spoken: set[str] = set()
         self._folds = {
             "control.state.v1": self._learn_state, "control.halt.v1": self._learn_halt, "control.beacon.v1": self._learn_beacon,
             "control.manifest.v1": self._learn_manifest, "control.enrolment.v1": self._learn_enrolment,
@@ -191,6 +196,11 @@ class Knowledge:
         consent = self._consents.get(enrolment.subject) if enrolment else None
         return consent is not None and consent.given and consent.manifest == manifest
 
+    @property
+    def spoken(self) -> frozenset[str]:
+        """Subjects who ever gave or withdrew a consent; nobody leaves, whatever becomes of an enrolment."""
+        return frozenset(self._spoken)
+
     def begun_ms(self, epoch: int) -> int:
         """Before this, nothing of an epoch can have been captured: its first beacon if that was heard, else what states say."""
         window = self._windows.get(epoch)
@@ -202,16 +212,20 @@ class Knowledge:
         An order counts until a state of an epoch <= `epoch` lifted it. Orders that a beacon names but nobody has read yet
         are among them: whom they are about is not known, so it may be this endpoint.
         """
-        enrolment = self._enrolments.get(endpoint)
         found: list[Order] = []
         for halt_id, scope, stops in self._known_orders():
             lift = self._lifts.get(halt_id)
             if lift is not None and lift.epoch <= epoch:
                 continue
-            about = covers(scope, self.site, endpoint, enrolment) if scope else None
-            if about is not False and (stops == what or stops not in WHATS):
+            if self._about(halt_id, scope, endpoint) and (stops == what or stops not in WHATS):
                 found.append(self._order(halt_id))
         return found
+
+    def _about(self, halt_id: str, scope: Scope | None, endpoint: str) -> bool:
+        """Whether it may be about an endpoint. Who was halted as one of a team stays so, whatever it is enrolled as now."""
+        if halt_id in self._caught.get(endpoint, ()):
+            return True
+        return (covers(scope, self.site, endpoint, self._enrolments.get(endpoint)) if scope else None) is not False
 
     def standing(self, endpoint: str, what: str, epoch: int) -> list[Order]:
         """`orders` without the drills that are over by the newest beacon."""
@@ -225,7 +239,7 @@ class Knowledge:
         found = []
         for halt_id, halt in self._halts.items():
             effective_ms, since_ms = self.effective_ms(halt_id), halt.discard_since_ms
-            if not since_ms or effective_ms is None:
+            if not since_ms or effective_ms is None or since_ms >= effective_ms:
                 continue
             far = effective_ms - since_ms > DISCARD_MS_MAX  # not from `issued_ms`: that is what one officer says
             if not far or halt_id in self._agreed:
@@ -340,8 +354,9 @@ class Knowledge:
 
     def _remember_drill(self, halt_id: str) -> None:
         self._drills.setdefault(halt_id)
+        named = {order.halt_id for order in self.beacon.halts} if self.beacon else set()
         while len(self._drills) > DRILLS_MAX:
-            oldest = next(iter(self._drills))
+            oldest = next((name for name in self._drills if name not in named), halt_id)
             for known in (self._drills, self._halts, self._effective):
                 known.pop(oldest, None)
 
@@ -383,6 +398,11 @@ class Knowledge:
         self.beacon = beacon
         for order in beacon.halts:
             self._effective[order.halt_id] = min(order.effective_ms, self._effective.get(order.halt_id, order.effective_ms))
+        if self.vouched(beacon):
+            named = {order.halt_id for order in beacon.halts}
+            gone = [name for name in self._effective if name not in named and not self.read(name)]
+            for name in gone:  # of whom it is about nothing was ever read, and by this beacon it does not stand
+                del self._effective[name]
         return beacon
 
     def _learn_manifest(self, unverified: bytes | None) -> Manifest:
@@ -397,6 +417,11 @@ class Knowledge:
         known = self._enrolments.get(enrolment.endpoint)
         if known is not None and known != enrolment and enrolment.until_ms <= known.until_ms:
             raise Refused(f"an enrolment of {enrolment.endpoint} that was replaced already", reason="rolled-back")
+        if enrolment.until_ms > self.root.expires_ms + YEAR_MS or not _NAME.fullmatch(enrolment.endpoint):
+            raise Forged("an enrolment without end, or of what is no endpoint's name", reason="malformed")
+        if known is not None:
+            standing = {order.halt_id for what in WHATS for order in self.orders(enrolment.endpoint, what, self.epoch_floor)}
+            self._caught[enrolment.endpoint] = self._caught.get(enrolment.endpoint, set()) & {*self._halts} | standing
         self._enrolments[enrolment.endpoint] = enrolment
         if known is not None and known.person_key != enrolment.person_key:
             self._consents.pop(known.subject, None)  # signed by a key that is the person's no more
@@ -419,6 +444,7 @@ class Knowledge:
         if known is not None and known != consent and (consent.at_ms, not consent.given) <= (known.at_ms, not known.given):
             raise Refused("a consent that its person replaced already", reason="rolled-back")
         self._consents[subject] = consent
+        self._spoken.add(subject)
         return consent
 
     def _learn_grant(self, unverified: bytes | None) -> Grant:

@@ -47,6 +47,10 @@ class ControlWatch:
         """Whether a beacon was heard lately: for health checks only, no decision asks for it."""
         return self._clock() - self._heard_ms < FRESH_MS
 
+    def at_end(self, topic: str) -> bool:
+        """Whether all that stands on `topic` (named without site) now was read. Raises Transient: then nobody can say."""
+        return self._tail.at_end(f"{self._site}{topic}")
+
     def pump(self, timeout_s: float) -> list[Any]:
         """Reads once and returns the documents learned. Raises Transient and Broken of the tail, nothing else."""
         return [document for _, document in self.read(timeout_s)]

@@ -38,6 +38,9 @@ class Tail(Protocol):
         The last record of a compacted topic is not its newest state until then.
         """
 
+    def at_end(self, topic: str) -> bool:
+        """Whether all that stands on a topic of one partition now has been returned: asks the broker. Raises Transient."""
+
     def rewind(self) -> None:
         """Begins again at the beginning: `caught_up` is False until all that stands there now was read. Raises Transient."""
 

@@ -185,7 +185,7 @@ class KafkaTail:
                 places.append(TopicPartition(topic, partition, low))
                 if high > low:
                     ends[topic, partition] = high
-        self._ends = ends
+        self._ends, self._reached = ends, dict[tuple[str, int], int]()
         self._consumer.assign(places)
 
     def read(self, timeout_s: float) -> Sequence[Received]:
@@ -198,11 +198,17 @@ class KafkaTail:
     def caught_up(self) -> bool:
         return not self._ends
 
+    def at_end(self, topic: str) -> bool:
+        _, high = bounds(self._consumer, topic, 0)
+        [place] = self._consumer.position([TopicPartition(topic, 0)])
+        return max(0, place.offset, self._reached.get((topic, 0), 0)) >= high
+
     def close(self) -> None:
         self._consumer.close()
 
     def _passed(self, topic: str, partition: int, offset: int) -> None:
         """An end-of-partition event: its offset counts markers and compacted records, which positions do not."""
+        self._reached[topic, partition] = offset
         if offset >= self._ends.get((topic, partition), 0):
             self._ends.pop((topic, partition), None)
 

@@ -27,13 +27,13 @@ from byleave.control.beacon import (
     vouch,
 )
 from byleave.control.documents import CANARY, Effective, Halt, Lifted, Request, Scope, digest, dump, load
-from byleave.control.knowledge import DRILL_MS, Knowledge
+from byleave.control.knowledge import DRILL_MS, Knowledge, Order
 from byleave.core.dsse import load_envelope
 from byleave.core.errors import Broken, Refused
 
 NOW_MS = 1_800_000_000_000
 HALT, CONSENT = "control.halt.v1", "control.consent.v1"
-STATE, BEACON = "control.state.v1", "control.beacon.v1"
+STATE, BEACON, ENROLMENT = "control.state.v1", "control.beacon.v1", "control.enrolment.v1"
 
 
 def id_of(signed: bytes) -> str:
@@ -81,7 +81,7 @@ def test_a_beacon_names_the_state_and_every_order_in_force(site: Any) -> None:
     memory, said = vouch(memory, knowledge, NOW_MS + 1_000)
     assert (said.epoch, said.state, said.n, said.service_ms) == (1, knowledge.state_digest, 4, NOW_MS + 1_000)
     assert said.halts == (Effective(id_of(order), NOW_MS + 1),)
-    assert memory == Memory(NOW_MS + 1_000, 4, {id_of(order): NOW_MS + 1})
+    assert memory == Memory(NOW_MS + 1_000, 4, {id_of(order): NOW_MS + 1}, epoch=1)
 
 
 def test_nothing_is_vouched_for_without_a_state_or_with_two(site: Any) -> None:
@@ -98,17 +98,77 @@ def test_nothing_is_vouched_for_without_a_state_or_with_two(site: Any) -> None:
     assert refusal(site, knowledge) == "no-state"
 
 
-def test_too_many_orders_for_one_beacon_stop_it_rather_than_leave_one_out(site: Any) -> None:
-    knowledge = site.knowledge()
+def test_of_too_many_orders_the_oldest_are_named_and_one_that_stops_everybody(site: Any) -> None:
+    """Nobody is left out, nothing ends for good, and k of n lift what is named until the rest can be."""
+    knowledge, effective = site.knowledge(), dict[str, int]()
     for number in range(beacon.ORDERS_MAX + 1):
-        knowledge.learn(HALT, site.halt(nonce=str(number)))
-    effective = dict.fromkeys(knowledge.in_force(), NOW_MS)
-    few = dict(list(effective.items())[: beacon.ORDERS_MAX])
-    _, said = vouch(Memory(effective=few), knowledge, NOW_MS)
-    assert len(load(type(said), dump(said)).halts) == beacon.ORDERS_MAX  # and it fits into a document
-    with pytest.raises(Broken) as caught:
-        vouch(Memory(effective=effective), knowledge, NOW_MS)
+        order = site.halt(Scope("endpoint", "ep-b"), nonce=f"{number:04}")
+        knowledge.learn(HALT, order)
+        effective[id_of(order)] = NOW_MS + number
+    memory, said = vouch(Memory(effective=effective), knowledge, NOW_MS + 1_000)
+    read = load(type(said), dump(said))  # it fits into a document
+    assert (len(read.halts), len(memory.effective)) == (beacon.ORDERS_MAX, beacon.ORDERS_MAX + 1)
+    knowledge.learn(BEACON, trust.sign(said, [site.key("beacon/beacon")]))
+    assert knowledge.orders("ep-a", "capture", 1) == [Order(beacon.MORE, NOW_MS + beacon.ORDERS_MAX - 1)]
+    named = [one.halt_id for one in read.halts if one.halt_id != beacon.MORE]
+    knowledge.learn(
+        STATE, trust.sign(resume.next_state(knowledge, named[:50], NOW_MS), site.officers("security-1", "privacy-1"))
+    )
+    _, said = vouch(memory, knowledge, NOW_MS + 2_000)
+    knowledge.learn(BEACON, trust.sign(said, [site.key("beacon/beacon")]))
+    assert len(said.halts) == beacon.ORDERS_MAX + 1 - 50
+    assert knowledge.orders("ep-a", "capture", 2) == []
+
+
+def test_more_orders_than_are_kept_are_not_accepted() -> None:
+    halt = Halt("test.", Scope("global"), "capture", "why", "drop", NOW_MS, 600_000, "00")
+    full = Memory(effective={f"{n}": NOW_MS for n in range(beacon.REMEMBERED_MAX)})
+    with pytest.raises(Refused) as caught:
+        accept(full, "aa", halt, NOW_MS, NOW_MS)
     assert caught.value.reason == "too-many-orders"
+
+
+def test_a_broker_that_was_put_back_does_not_make_it_vouch_for_less(site: Any) -> None:
+    knowledge, first = site.knowledge(), site.bytes("trust/state.dsse")
+    knowledge.learn(STATE, site.state(first))
+    memory, _ = vouch(Memory(), knowledge, NOW_MS)
+    with pytest.raises(Refused) as caught:
+        vouch(beacon.load(beacon.dump(memory)), site.knowledge(), NOW_MS + 1_000)
+    assert caught.value.reason == "rolled-back"
+
+
+def test_an_order_that_is_not_known_any_more_is_not_accepted(site: Any) -> None:
+    halt = Halt("test.", Scope("global"), "capture", "why", "drop", NOW_MS, 600_000, "00")
+    service, outputs = beacon.step(beacon.Service(), site.knowledge(), beacon.Heard(halt, "aa", NOW_MS, bytes(16)), NOW_MS)
+    assert (service.memory.effective, outputs) == ({}, ())
+
+
+def test_one_drill_at_a_time_and_none_of_tomorrow() -> None:
+    order = Halt("test.", Scope("endpoint", CANARY), "capture", "a drill", "drop", NOW_MS, 1_000, "dd")
+    memory = accept(Memory(), "dd", order, NOW_MS, NOW_MS, drill=True)
+    for name, at_ms in (("ee", NOW_MS), ("ff", NOW_MS - DRILL_MS - 1)):
+        with pytest.raises(Refused):
+            accept(memory if name == "ee" else Memory(), name, order, at_ms, at_ms, drill=True)
+
+
+def test_whoever_was_halted_as_one_of_a_team_is_denied_under_another_name_of_it(site: Any) -> None:
+    knowledge, order = site.knowledge(), site.halt(Scope("team", "team-1"))
+    knowledge.learn(HALT, order)
+    assert denied(knowledge) == {"ep-a"}
+    moved = replace(knowledge.enrolments["ep-a"], team="team-9", until_ms=knowledge.enrolments["ep-a"].until_ms + 1)
+    knowledge.learn(ENROLMENT, trust.sign(moved, site.officers("enrol-1")))
+    assert denied(knowledge) == {"ep-a"}
+    assert refusal(site, knowledge) == "halted"
+    later = site.halt(Scope("team", "team-1"), nonce="01")
+    state = resume.next_state(heard(site, knowledge, id_of(order)), [id_of(order)], NOW_MS)
+    knowledge.learn(STATE, trust.sign(state, site.officers("security-1", "privacy-1")))
+    knowledge.learn(HALT, later)
+    assert denied(knowledge) == frozenset(), "an order of after the move is about whom it is enrolled as then"
+
+
+def heard(site: Any, knowledge: Knowledge, halt_id: str) -> Knowledge:
+    knowledge.learn(BEACON, site.beacon(knowledge, NOW_MS + 9, **{halt_id: NOW_MS + 5}))
+    return knowledge
 
 
 def test_a_grant_names_the_nonce_and_a_digest_and_nobody(site: Any) -> None:

@@ -95,3 +95,31 @@ def test_drills_of_long_ago_are_forgotten_and_orders_never(site: Any) -> None:
     assert len(knowledge.halts) == DRILLS_MAX + 1
     assert id_of(drill(site, "2")) not in knowledge.halts
     assert knowledge.is_drill(id_of(drill(site, "3")))
+
+
+def test_an_order_that_a_beacon_named_and_nobody_read_is_forgotten_when_it_stands_no_more(site: Any) -> None:
+    """A drill whose record was compacted away, or the invention of a stolen beacon key: it must not stop everybody for ever."""
+    knowledge = site.knowledge()
+    knowledge.learn(BEACON, site.beacon(knowledge, NOW_MS + 1_000, **{"aa": NOW_MS + 900}))
+    assert knowledge.standing("ep-a", "capture", 1) == [Order("aa", NOW_MS + 900)]
+    knowledge.learn(BEACON, site.beacon(knowledge, NOW_MS + 2_000))
+    assert knowledge.standing("ep-a", "capture", 1) == []
+
+
+def test_a_flood_of_drills_does_not_make_the_one_that_counts_unknown(site: Any) -> None:
+    knowledge, real = site.knowledge(), drill(site)
+    knowledge.learn(HALT, real)
+    knowledge.learn(BEACON, site.beacon(knowledge, NOW_MS + 500, **{id_of(real): NOW_MS + 400}))
+    for number in range(DRILLS_MAX + 3):
+        knowledge.learn(HALT, drill(site, f"{number}", issued_ms=NOW_MS - 10**7))
+    assert knowledge.is_drill(id_of(real))
+    assert knowledge.standing("ep-a", "capture", 1) == []
+
+
+def test_nobody_erases_what_is_still_to_come(site: Any) -> None:
+    knowledge = site.knowledge()
+    order = Halt("test.", Scope("global"), "capture", "x", "drop", NOW_MS, 600_000, "00", 2**62)
+    signed = trust.sign(order, site.officers("security-1"))
+    knowledge.learn(HALT, signed)
+    knowledge.learn(BEACON, site.beacon(knowledge, NOW_MS + 9, **{id_of(signed): NOW_MS + 5}))
+    assert knowledge.discards() == []

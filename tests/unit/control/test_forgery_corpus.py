@@ -323,7 +323,8 @@ BODIES: tuple[tuple[str, Callable[[bytes], bytes], str], ...] = (
     ("a deep object", lambda _: b'{"a":' * 3_000, "malformed"),
     ("nothing", lambda _: b"", "malformed"),
     ("null", lambda _: b"null", "malformed"),
-    ("more than 16 KiB", lambda b: b + b" " * 16_384, "oversized"),
+    ("more than 40 KiB", lambda b: b + b" " * 40_960, "oversized"),
+    ("half a character", lambda b: b.replace(b'"site":"test."', b'"site":"test.\\ud800"'), "malformed"),
 )
 
 

@@ -71,6 +71,9 @@ class Silence:
     def read(self, timeout_s: float) -> list[Any]:  # noqa: ARG002 - the port's parameter
         return []
 
+    def at_end(self, topic: str) -> bool:  # noqa: ARG002 - the port's parameter
+        return True
+
     def close(self) -> None:
         pass
 
@@ -86,6 +89,22 @@ def test_a_beacon_that_no_broker_took_is_not_counted_as_given(site: Any, nobody:
     service.close()
     assert (home / "beacon" / "memory.json").exists(), "one was signed, and remembered before"
     assert (service.taken_boot_ms, metrics.BEACONS._value.get()) == (before, counted)
+
+
+@pytest.mark.parametrize("heard", [True, False])
+def test_nothing_is_vouched_for_while_an_order_may_stand_there_unread(
+    site: Any, nobody: Any, tmp_path: Path, heard: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The topic of orders is asked for its end: a service that hears nothing must not say that nothing was ordered."""
+    home = tmp_path / "home"
+    shutil.copytree(site.home, home)
+    silence = Silence()
+    monkeypatch.setattr(silence, "at_end", lambda topic: heard and topic == "test.control.halt.v1")
+    at = load_installation({"BYLEAVE_HOME": str(home), "BYLEAVE_SITE": "test."})
+    service = Service(at, ControlWatch(silence, site.knowledge(), "test."), lambda: kafka.KafkaPublisher(nobody))
+    service.turn()
+    service.close()
+    assert (home / "beacon" / "memory.json").exists() is heard
 
 
 def test_a_board_that_never_heard_a_beacon_says_so() -> None:
