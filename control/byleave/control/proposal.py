@@ -5,7 +5,8 @@ state would be and refuses another; `trust.verify` has the last word before anyt
 
 Promises  what a signer reads is what is signed; a signature is added only by a key that the document's role names, once.
 Refuses   `stale-proposal` (the state in force is another one by now), `not-the-next-state` (it says more than it shows),
-          `not-named`, `signed-twice`, `below-threshold`; Forged: malformed, wrong type or site, bad signatures.
+          `not-named`, `signed-twice`, `below-threshold`, `too-many-orders` (more than a file holds);
+          Forged: malformed, wrong type or site, bad signatures.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from byleave.core.errors import Forged, Misconfigured, Refused
 from byleave.core.keys import public_hex, verify_key
 
 PROPOSAL_BYTES_MAX = 1_000_000
-DOCUMENTS_MAX = 64
+DOCUMENTS_MAX = 256
 CLOCKS_MS_MAX = 300_000
 """How far two officers' wall clocks may stand apart."""
 MANIFEST_MS = 90 * 86_400_000
@@ -72,8 +73,12 @@ class Proposal:
 
 
 def propose(documents: Sequence[Any]) -> Proposal:
-    """These documents, signed by nobody yet."""
-    return Proposal(tuple(dsse.Envelope(type(document).TYPE, dump(document), ()) for document in documents))
+    """These documents, signed by nobody yet. Raises Refused (`too-many-orders`) if no file could hold them, signed."""
+    made = Proposal(tuple(dsse.Envelope(type(document).TYPE, dump(document), ()) for document in documents))
+    if len(documents) > DOCUMENTS_MAX or len(made.dump()) > PROPOSAL_BYTES_MAX // 2:
+        said = f"{len(documents)} documents are more than a proposal holds: lift some of the orders first"
+        raise Refused(said, reason="too-many-orders")
+    return made
 
 
 def load_proposal(unverified: bytes, site: str) -> Proposal:

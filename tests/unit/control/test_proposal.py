@@ -145,6 +145,18 @@ def test_what_a_desk_heard_of_a_windows_beginning_is_no_quarrel(basis: Basis) ->
     proposal.check(proposal.propose([told]), basis, NOW_MS)
 
 
+def test_more_orders_than_a_proposal_holds_are_told_when_it_is_made_and_what_is_made_can_be_read(site: Any) -> None:
+    order = Halt("test.", Scope("global"), "capture", "r" * 500, "drop", NOW_MS, 600_000, "00")
+    many = [replace(order, nonce=str(number)) for number in range(300)]
+    made = proposal.propose(many[: proposal.DOCUMENTS_MAX])
+    for key in site.officers("security-1", "privacy-1", "council-1"):
+        made = proposal.sign(made, Basis(site.root, site.knowledge()), key)
+    assert proposal.load_proposal(made.dump(), "test.") == made
+    for too_many in (many, [replace(order, reason="r" * 9_000, nonce=str(number)) for number in range(100)]):
+        with pytest.raises(Refused, match="lift some"):
+            proposal.propose(too_many)
+
+
 def test_a_new_manifest_rides_with_the_state_that_names_it_and_both_are_signed_at_once(
     site: Any, basis: Basis, knowledge: Knowledge
 ) -> None:
