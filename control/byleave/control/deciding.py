@@ -16,6 +16,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from byleave.control import bootstrap, desk, proposal, resume, roots, trust
+from byleave.control.beacon import MORE
 from byleave.control.documents import Halt, Manifest, Rehearsal, Root, Scope, State, digest, dump, load
 from byleave.control.knowledge import Knowledge
 from byleave.control.ordering import ACCEPTED_S_MAX, PRINCIPAL, named
@@ -27,8 +28,6 @@ from byleave.core.keys import public_hex, replace_file
 from byleave.core.settings import Installation
 
 FILE_BYTES_MAX = 1_000_000
-HALT_RECORD_MS = 2 * 86_400_000
-"""How long a lifted order's record stays: longer than any batch that it refuses can wait."""
 Signed = dict[str, bytes]
 _TOPICS = {Manifest: "control.manifest.v1", Halt: "control.halt.v1", Root: "control.root.v1", State: "control.state.v1"}
 
@@ -87,7 +86,10 @@ def rotation(basis: Basis, signed: Signed, root: Root, lift: list[str]) -> Propo
 def _chosen(knowledge: Knowledge, lift: list[str] | None) -> set[str]:
     if lift is not None:
         return {named(knowledge, start) for start in lift}
-    return {name for name in knowledge.in_force() if not knowledge.is_drill(name)}
+    standing = {name for name in knowledge.in_force() if not knowledge.is_drill(name)}
+    if MORE in standing:  # so many that no beacon names them all: those that it names go first
+        standing = {name for name in standing - {MORE} if knowledge.effective_ms(name) is not None}
+    return standing
 
 
 def sign_file(
@@ -223,7 +225,8 @@ def _check(found: Proposal, basis: Basis, signed: Signed) -> None:
 def _spent(state: State | None) -> list[tuple[str, bytes, bytes | None]]:
     """Records of orders that were lifted long ago: they go, since states repeat what counts of them."""
     rows = state.lifted if state else ()
-    past = [row for row in rows if state and row.epoch < state.epoch and row.effective_ms < wall_ms() - HALT_RECORD_MS]
+    before_ms = wall_ms() - resume.HALT_RECORD_MS
+    past = [row for row in rows if state and row.epoch < state.epoch and row.effective_ms % resume.NEVER_MS < before_ms]
     return [(_TOPICS[Halt], row.halt_id.encode(), None) for row in past]
 
 

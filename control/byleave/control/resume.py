@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
-from byleave.control.documents import BODY_BYTES_MAX, Lifted, Manifest, Root, Run, Scope, State, Window, dump
+from byleave.control.beacon import JOINT_VALID_FOR_MS_MAX, MORE, VALID_FOR_MS_MAX
+from byleave.control.documents import STATE_BYTES_MAX, Lifted, Manifest, Root, Run, Scope, State, Window, dump
 from byleave.control.knowledge import STATE_MS_MAX, Knowledge
 from byleave.core.errors import Refused
 
@@ -18,6 +19,12 @@ EARLIER_MAX = 16
 """Earlier epochs that a state carries; batches of older ones are refused (`epoch-not-kept`)."""
 LIFTED_MS_MAX = 30 * 86_400_000
 """An order lifted longer ago is not named any more: its record has left the topic, and nothing captured then can still come."""
+HALT_RECORD_MS = 2 * 86_400_000
+"""How long a lifted order's record stays: longer than any batch that it refuses can wait."""
+NEVER_MS = 10**15
+"""Added to the time of lifting, it is the effective time of an order that never counted: it refuses and erases nothing."""
+STALE_MS = 3_600_000
+"""So long after an order's last moment a beacon without it says that it was not accepted, and not merely unread."""
 
 
 def next_run(
@@ -55,15 +62,17 @@ def next_state(
     """The state that follows the one in force, with the orders of `lift` lifted; everything else stays.
 
     `root` if it is to stand under a next one; `run` for another leave; `manifests`, by digest, that it brings. Without a state
-    in force it is the first, and needs `run`. Raises Refused: `no-state`, `conflict`, `unknown-order`,
-    `no-effective-time`, `manifest-over`, `too-many-orders`.
+    in force it is the first, and needs `run`; of two in conflict it follows one, and ends the conflict for whoever read both.
+    Raises Refused: `no-state`, `unknown-order`, `no-effective-time`, `manifest-over`, `too-many-orders`.
     """
     state = knowledge.state
-    if knowledge.conflict or (state is None and run is None):
-        raise Refused("there is no one state to go on from", reason="conflict" if knowledge.conflict else "no-state")
+    if state is None and run is None:
+        raise Refused("there is no state to go on from", reason="no-state")
     epoch = state.epoch + 1 if state else 1
-    fresh = tuple(_lifted(knowledge, halt_id, epoch) for halt_id in sorted(lift))
-    kept = tuple(row for row in (state.lifted if state else ()) if row.effective_ms > now_ms - LIFTED_MS_MAX)
+    fresh = tuple(_lifted(knowledge, halt_id, epoch, now_ms) for halt_id in sorted(lift))
+    # not before a state has named it that cleared its record away
+    before_ms = min(now_ms - LIFTED_MS_MAX, state.issued_ms - HALT_RECORD_MS) if state else 0
+    kept = tuple(row for row in (state.lifted if state else ()) if row.effective_ms % NEVER_MS > before_ms)
     last = (Window(state.epoch, state.expires_ms, state.run, knowledge.begun_ms(state.epoch)),) if state else ()
     root, run = root or knowledge.root, run if run is not None else state.run if state else ()
     made = State(
@@ -77,17 +86,27 @@ def next_state(
         lifted=(*kept, *fresh),
         earlier=(*(state.earlier if state else ()), *last)[-EARLIER_MAX:],
     )
-    while made.earlier and len(dump(made)) > BODY_BYTES_MAX:
+    while made.earlier and len(dump(made)) > STATE_BYTES_MAX:
         made = replace(made, earlier=made.earlier[1:])
-    if len(dump(made)) > BODY_BYTES_MAX:
+    if len(dump(made)) > STATE_BYTES_MAX:
         raise Refused(f"{len(made.lifted)} lifted orders do not fit into one state", reason="too-many-orders")
     return made
 
 
-def _lifted(knowledge: Knowledge, halt_id: str, epoch: int) -> Lifted:
-    if halt_id not in knowledge.in_force():
+def acceptable_until_ms(knowledge: Knowledge, halt_id: str) -> int:
+    """By when an order must stand on its topic to be accepted, as `beacon.accept` has it. KeyError if it was never read."""
+    halt, joint = knowledge.halts[halt_id], knowledge.is_joint(halt_id)
+    return halt.issued_ms + min(halt.valid_for_ms, JOINT_VALID_FOR_MS_MAX if joint else VALID_FOR_MS_MAX)
+
+
+def _lifted(knowledge: Knowledge, halt_id: str, epoch: int, now_ms: int) -> Lifted:
+    standing, beacon = knowledge.in_force(), knowledge.beacon
+    if halt_id not in standing or halt_id == MORE:
         raise Refused(f"no order {halt_id[:12]} is in force", reason="unknown-order")
     effective_ms = knowledge.effective_ms(halt_id)
+    if effective_ms is None and beacon and MORE not in standing:
+        stale = beacon.service_ms > acceptable_until_ms(knowledge, halt_id) + STALE_MS
+        effective_ms = NEVER_MS + now_ms if stale else None
     if effective_ms is None:  # any time that we named could lie before a beacon that was signed meanwhile without it
         said = f"no beacon has said yet from when the order {halt_id[:12]} counts: wait for one, then lift it"
         raise Refused(said, reason="no-effective-time")

@@ -14,7 +14,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from byleave.control import trust
+from byleave.control import resume, trust
 from byleave.control.documents import Halt, Manifest, Role, Root, digest, dump
 from byleave.control.knowledge import Knowledge
 from byleave.core.errors import Forged, Misconfigured, Refused
@@ -101,17 +101,16 @@ def lost(
 
     By digest: manifests of the state, and orders to stop that the next state does not lift. `signed` holds documents as they
     stand on the topics. An order that never got an effective time, and is too old to get one, is left out: no fence ever
-    counted it, and this is how an officer's order that cannot be lifted ends with his key.
+    counted it. So is one that only a beacon names: whoever stole that key must not stop the root that takes it from him, and
+    what the service did accept it goes on naming.
     """
     found: dict[str, Manifest | Halt] = {}
     for name in {run.manifest for run in knowledge.state.run} if knowledge.state else ():
         if name in knowledge.manifests and not _holds(root, "manifest", Manifest, signed.get(name)):
             found[name] = knowledge.manifests[name]
-    for halt_id in set(knowledge.in_force()) - set(lifted):
-        halt = knowledge.halts.get(halt_id)
-        if halt is None:
-            raise Refused(f"the order {halt_id[:12]} was not read yet: try again", reason="orphaned-order")
-        void = knowledge.effective_ms(halt_id) is None and now_ms > halt.issued_ms + 2 * halt.valid_for_ms
+    for halt_id in set(knowledge.in_force()) & knowledge.halts.keys() - set(lifted):
+        halt, late_ms = knowledge.halts[halt_id], resume.acceptable_until_ms(knowledge, halt_id) + resume.STALE_MS
+        void = knowledge.effective_ms(halt_id) is None and now_ms > late_ms
         if not void and not knowledge.is_drill(halt_id) and not _holds(root, "halt", Halt, signed.get(halt_id)):
             found[halt_id] = halt
     for name, document in found.items():
