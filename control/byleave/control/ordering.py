@@ -134,17 +134,14 @@ class Follower:
         return beacon.service_ms + boot_ms() - self._heard_boot_ms if beacon else 0
 
     def board(self, halt_id: str) -> Board | None:
-        if not self.watch.caught_up or halt_id not in self.watch.knowledge.halts:
+        knowledge = self.watch.knowledge
+        if not self.watch.caught_up or halt_id not in {*knowledge.halts, *knowledge.in_force()}:
             return None
-        return rollcall.call(self.watch.knowledge, halt_id, self._acks.values(), self.service_ms)
+        return rollcall.call(knowledge, halt_id, self._acks.values(), self.service_ms)
 
     def report(self, start: str) -> dict[str, Any]:
         knowledge = self.watch.knowledge
-        ids = (
-            [named(knowledge, start, lifted=True)]
-            if start
-            else [name for name in knowledge.in_force() if name in knowledge.halts]
-        )
+        ids = [named(knowledge, start, lifted=True)] if start else knowledge.in_force()
         orders = [found.report() for found in (self.board(name) for name in ids) if found]
         epoch = knowledge.state.epoch if knowledge.state else 0
         people = []
@@ -163,7 +160,8 @@ class Follower:
 
 def named(knowledge: Knowledge, start: str, *, lifted: bool = False) -> str:
     """The order whose id begins so. Raises Refused (`unknown-order`) unless it is exactly one."""
-    found = [name for name in (knowledge.halts if lifted else knowledge.in_force()) if name.startswith(start)]
+    names = {*knowledge.in_force()} | (knowledge.halts.keys() if lifted else set())
+    found = [name for name in names if name.startswith(start)]
     if len(found) != 1:
         raise Refused(f"{len(found)} orders begin with {start[:64]!r}; see `byleave board`", reason="unknown-order")
     return found[0]

@@ -102,7 +102,7 @@ def acceptable_until_ms(knowledge: Knowledge, halt_id: str) -> int:
 def _lifted(knowledge: Knowledge, halt_id: str, epoch: int, now_ms: int) -> Lifted:
     standing, beacon = knowledge.in_force(), knowledge.beacon
     if halt_id not in standing or halt_id == MORE:
-        raise Refused(f"no order {halt_id[:12]} is in force", reason="unknown-order")
+        raise Refused(f"no order {halt_id[:12]} is in force that has a name of its own", reason="unknown-order")
     effective_ms = knowledge.effective_ms(halt_id)
     if effective_ms is None and beacon and MORE not in standing:
         stale = beacon.service_ms > acceptable_until_ms(knowledge, halt_id) + STALE_MS

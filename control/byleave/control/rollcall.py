@@ -7,6 +7,8 @@ capture, never fewer. It says "stopped" of none on anybody's word but the endpoi
     OFF          its ack for an earlier order is, and that order still stands
     LEASE_ENDED  no ack, but the last lease it can have is over: stopped if the agent is genuine, without any network
     UNKNOWN      everything else
+
+Only an order to stop capture asks the endpoints for anything. One that nobody has read stops everybody and is never settled.
 """
 
 from __future__ import annotations
@@ -24,6 +26,8 @@ from byleave.control.lease import DRIFT_PPM_MAX, LEASE_MS_MAX
 LEASE_OVER_MS = LEASE_MS_MAX + LEASE_MS_MAX * 2 * DRIFT_PPM_MAX // 1_000_000 + 1_000
 """After an order's effective time: the longest lease, drift on both sides, one beacon interval."""
 
+ELSEWHERE = {"reads": "the keyring refuses looks at what it covers", "processing": "the redactor takes nothing that it covers"}
+"""What an order does that no endpoint is asked about."""
 REHEARSAL_AHEAD_MS = 86_400_000
 """How far an officer's own clock may run ahead of the board's."""
 
@@ -56,7 +60,8 @@ class Board:
     scope: str
     what: str
     effective_ms: int | None
-    rows: tuple[Row, ...]
+    rows: tuple[Row, ...] = ()
+    read: bool = True
 
     def count(self, standing: Standing) -> int:
         return Counter(row.standing for row in self.rows)[standing]
@@ -69,11 +74,15 @@ class Board:
     @property
     def settled(self) -> bool:
         """Whether nobody is UNKNOWN any more; never so while the order has no effective time and somebody has not signed."""
-        return self.count(Standing.UNKNOWN) == 0
+        return self.read and self.count(Standing.UNKNOWN) == 0
 
     @property
     def sentence(self) -> str:
         """What may be claimed, and no more."""
+        if not self.read:
+            return "its record is gone: it stops everybody; lift it by its name"
+        if self.what in ELSEWHERE:
+            return ELSEWHERE[self.what]
         parts = [f"{self.proved} of {len(self.rows)} signed that they stopped"]
         if self.count(Standing.LEASE_ENDED):
             parts.append(f"{self.count(Standing.LEASE_ENDED)} cannot hold a lease any more")
@@ -89,12 +98,16 @@ class Board:
 def call(knowledge: Knowledge, halt_id: str, acks: Iterable[Ack], service_ms: int) -> Board:
     """The board for an order at `service_ms`, a time that the beacon service's clock has certainly reached.
 
-    `acks` were verified by their endpoints' keys (`Knowledge.learn`). Raises KeyError if the order was never read.
+    `acks` were verified by their endpoints' keys (`Knowledge.learn`).
     """
-    halt, effective_ms = knowledge.halts[halt_id], knowledge.effective_ms(halt_id)
+    halt, effective_ms = knowledge.halts.get(halt_id), knowledge.effective_ms(halt_id)
+    if halt is None:
+        return Board(halt_id, "global", "capture", effective_ms, read=False)
+    scope = halt.scope.kind + (f":{halt.scope.name}" if halt.scope.name else "")
+    if halt.what in ELSEWHERE:
+        return Board(halt_id, scope, halt.what, effective_ms)
     proofs = {(ack.endpoint, ack.halt_id): ack for ack in acks if ack.worker_reaped}
-    spoken = {consent.subject for consent in knowledge.consents.values()}
-    rows = []
+    spoken, rows = knowledge.spoken, []
     for endpoint, enrolment in sorted(knowledge.enrolments.items()):
         if enrolment.subject not in spoken or not _ordered(knowledge, endpoint, halt_id):
             continue
@@ -108,7 +121,6 @@ def call(knowledge: Knowledge, halt_id: str, acks: Iterable[Ack], service_ms: in
         else:
             over = effective_ms is not None and service_ms >= effective_ms + LEASE_OVER_MS
             rows.append(Row(endpoint, Standing.LEASE_ENDED if over else Standing.UNKNOWN))
-    scope = halt.scope.kind + (f":{halt.scope.name}" if halt.scope.name else "")
     return Board(halt_id, scope, halt.what, effective_ms, tuple(rows))
 
 

@@ -5,14 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
-from byleave.control import trust
+from byleave.control import desk, ordering, resume, trust
+from byleave.control.cli import app
 from byleave.control.documents import Beacon, Lifted, Scope, digest
 from byleave.control.knowledge import Knowledge
 from byleave.control.lease import LEASE_MS_MAX, Permit, Verdict, verdict
 from byleave.control.rollcall import LEASE_OVER_MS, Board, Standing, agreed, call
+from byleave.control.watch import ControlWatch
 from byleave.core.dsse import load_envelope
 
 T = 1_800_000_100_000
@@ -91,6 +95,69 @@ def test_who_withdrew_is_still_counted_who_was_never_asked_is_not(site: Any) -> 
     assert agreed(knowledge.consents.get("person-b"), manifest) == "agreed"
     assert agreed(knowledge.consents.get("person-b"), "00") == "to another manifest"
     assert agreed(None, manifest) == "not asked"
+
+
+def test_who_spoke_stays_counted_when_an_enrolment_brings_another_key(site: Any) -> None:
+    """Else whoever may enrol empties the board while everybody captures on."""
+    knowledge, halt_id = ordered(site)
+    known = knowledge.enrolments["ep-a"]
+    moved = replace(known, until_ms=known.until_ms + 1, person_key=site.root.roles[0].keys[0])
+    knowledge.learn("control.enrolment.v1", trust.sign(moved, site.officers("enrol-1")))
+    assert "person-a" not in knowledge.consents
+    assert list(standings(call(knowledge, halt_id, [], T))) == ["ep-a", "ep-b"]
+
+
+@pytest.mark.parametrize(("what", "who"), [("reads", "keyring"), ("processing", "redactor")])
+def test_of_an_order_that_stops_no_capture_the_board_says_what_it_does_and_of_no_endpoint_that_it_stopped(
+    site: Any, what: str, who: str
+) -> None:
+    knowledge, order = site.knowledge(), site.halt(what=what)
+    knowledge.learn(HALT, order)
+    board = call(knowledge, digest(load_envelope(order).body), [], T + LEASE_OVER_MS)
+    assert (board.rows, board.settled, who in board.sentence, "stopped" in board.sentence) == ((), True, True, False)
+    assert not knowledge.standing("ep-a", "capture", 1)
+
+
+def test_an_order_to_stop_what_nobody_knows_stops_capture_too_and_is_counted(site: Any) -> None:
+    knowledge, order = site.knowledge(), site.halt(what="everything")
+    knowledge.learn(HALT, order)
+    assert len(call(knowledge, digest(load_envelope(order).body), [], T).rows) == 2
+
+
+class Silence:
+    """A `broker.Tail` on which nothing more comes."""
+
+    caught_up = True
+
+    def read(self, timeout_s: float) -> list[Any]:  # noqa: ARG002 - the port's parameter
+        return []
+
+    def rewind(self) -> None:
+        pass
+
+    def at_end(self, topic: str) -> bool:  # noqa: ARG002 - the port's parameter
+        return True
+
+    def close(self) -> None:
+        pass
+
+
+def test_an_order_whose_record_is_gone_stands_on_the_board_and_the_command_ends_with_one(
+    site: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    knowledge, gone = site.knowledge(), "ab" * 32
+    knowledge.learn(BEACON, site.beacon(knowledge, T, **{gone: T - 5}))
+    assert knowledge.standing("ep-a", "capture", 1)
+    watch = ControlWatch(Silence(), knowledge, "test.")
+    monkeypatch.setattr(desk, "open_watch", lambda *_: watch)
+    env = {"BYLEAVE_HOME": str(site.home), "BYLEAVE_BOOTSTRAP": "127.0.0.1:1", "BYLEAVE_SITE": "test."}
+    done = CliRunner().invoke(app, ["board"], env=env)
+    assert f"Order {gone[:12]} (capture, global): its record is gone: it stops everybody" in done.output
+    assert ("No order" in done.output, done.exit_code) == (False, 1)
+    state = resume.next_state(knowledge, [ordering.named(knowledge, gone[:8])], T + 1)
+    knowledge.learn("control.state.v1", trust.sign(state, site.officers("security-1", "privacy-1")))
+    done = CliRunner().invoke(app, ["board"], env=env)
+    assert ("No order to stop is in force." in done.output, done.exit_code) == (True, 0)
 
 
 @given(last_before=st.integers(1, 20_000), sent=st.integers(0, 20_000), drift=st.integers(-500, 500), lag=st.integers(0, 5_000))
