@@ -37,7 +37,8 @@ from byleave.control import documents as d
 from byleave.control import knowledge as knowing
 from byleave.control import resume, rollcall, trust
 from byleave.control.admission import SKEW_MS, Admitted, Claim, Refuses, Waits, decide
-from byleave.control.knowledge import Knowledge, covers
+from byleave.control.halts import covers
+from byleave.control.knowledge import Knowledge
 from byleave.control.lease import LEASE_MS_MAX, Permit
 from byleave.core import dsse
 from byleave.core.dsse import key_id, load_envelope

@@ -18,7 +18,8 @@ import pytest
 from byleave.control import bootstrap, desk
 from byleave.control.documents import CANARY, Halt
 from byleave.control.drill import PARTS, obstacle
-from byleave.control.knowledge import DRILL_MS, Knowledge
+from byleave.control.halts import DRILL_MS
+from byleave.control.knowledge import Knowledge
 from byleave.core import clock
 from byleave.core.settings import Installation, load_installation
 from byleave.core.topics import ENDPOINT, load_catalogue

@@ -23,7 +23,8 @@ from byleave.control import beacon as service
 from byleave.control import documents as d
 from byleave.control import resume, rollcall
 from byleave.control.admission import Admitted, Claim, Refuses, Waits, decide
-from byleave.control.knowledge import Knowledge, covers
+from byleave.control.halts import covers
+from byleave.control.knowledge import Knowledge
 from byleave.control.lease import LEASE_MS_MAX
 from byleave.core.errors import ByleaveError
 from byleave.producers import window

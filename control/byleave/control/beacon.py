@@ -22,7 +22,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from byleave.control.documents import Ack, Beacon, Effective, Grant, Halt, Request, State
-from byleave.control.knowledge import DRILL_MS, Knowledge, covers
+from byleave.control.halts import DRILL_MS, covers
+from byleave.control.knowledge import Knowledge
 from byleave.control.lease import LEASE_MS_MAX
 from byleave.control.rollcall import LEASE_OVER_MS
 from byleave.core.errors import Broken, Refused

@@ -19,7 +19,7 @@ from functools import partial
 from byleave.control import desk
 from byleave.control.documents import CANARY, Ack
 from byleave.control.drill import PARTS, PRINCIPAL, RESUME_MS, Drill, Keys, Part, Refusal, Taken, Write, obstacle
-from byleave.control.knowledge import DRILL_MS
+from byleave.control.halts import DRILL_MS
 from byleave.core import codec, metrics, role
 from byleave.core.clock import boot_ms
 from byleave.core.errors import Broken, Forged, Misconfigured, Refused, Transient

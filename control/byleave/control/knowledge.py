@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 from byleave.control import trust
 from byleave.control.documents import (
@@ -28,7 +28,6 @@ from byleave.control.documents import (
     Enrolment,
     Grant,
     Halt,
-    Lifted,
     Manifest,
     Rehearsal,
     Request,
@@ -39,83 +38,50 @@ from byleave.control.documents import (
     Window,
     load,
 )
+from byleave.control.halts import DRILL_MS, Orders, covers
 from byleave.core import dsse
 from byleave.core.errors import Broken, Forged, Refused
 from byleave.core.keys import verify_key
 
-WHATS = ("capture", "processing", "reads")
 STATE_MS_MAX = 30 * 86_400_000
 """A state lives at most 30 days and never longer than its manifest (ruling 4)."""
 WINDOWS_MAX = 64
-DRILL_MS = 60_000
-"""An order of the drill key is over so long after its effective time; it is accepted within as much, or not at all."""
-DRILLS_MAX = 512
-"""Drills that are remembered: one every two minutes for longer than a batch may lie in a spool."""
-DISCARD_MS_MAX = 3_660_000
-"""What one officer may have erased: an hour, and a minute for the order to arrive. Further back it takes as many as resuming
-does (ruling 7)."""
 YEAR_MS = 366 * 86_400_000
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 EARLY_MAX = 1_000
 """Consents that arrived before the enrolment they belong to; topics are not read in step."""
 
 
-class Order(NamedTuple):
-    """An order that stops something: from when it counts, None while that is not known, and until when, if it is a drill."""
-
-    halt_id: str
-    effective_ms: int | None = None
-    until_ms: int | None = None
-
-
-def covers(scope: Scope, site: str, endpoint: str, enrolment: Enrolment | None) -> bool | None:
-    """Whether `scope` is about this endpoint; None if that cannot be told. A stop takes None for yes, a leave for no."""
-    named = {"endpoint": endpoint, "site": site}
-    if enrolment is not None:
-        named |= {"team": enrolment.team, "subject": enrolment.subject}
-    if scope.kind == "global":
-        return True
-    return named[scope.kind] == scope.name if scope.kind in named else None
-
-
-class Knowledge:
+class Knowledge(Orders):
     """The fold of all verified control documents of one site. Grows with `learn`; never reads a clock."""
 
     def __init__(self, root: Root, site: str, epoch_floor: int = 0) -> None:
         if root.site != site:
             raise Forged(f"a root of another site than {site}", reason="wrong-site")
-        self.site = site
-        self._begin(root, epoch_floor)
+        self._begin(root, site, epoch_floor)
 
     def restart(self, root: Root | None = None) -> None:
         """Forgets everything but the epoch floor: under a next root, or where a control topic is not the one it was.
 
         What was permitted is permitted again only if it is read again.
         """
-        self._begin(root or self.root, self.epoch_floor)
+        self._begin(root or self.root, self.site, self.epoch_floor)
 
-    def _begin(self, root: Root, epoch_floor: int) -> None:
+    def _begin(self, root: Root, site: str, epoch_floor: int) -> None:
+        super().__init__(site)
         self.root = root
         self.state: State | None = None
         self.state_digest = ""
         self.conflict = False
-        self.beacon: Beacon | None = None
         self._floor = epoch_floor
         self._heads: set[str] = set()
         self._digests: dict[str, int] = {}
         self._windows: dict[int, Window] = {}
         self._begun: dict[int, int] = {}
-        self._lifts: dict[str, Lifted] = {}
-        self._effective: dict[str, int] = {}
-        self._halts: dict[str, Halt] = {}
-        self._drills: dict[str, None] = {}
-        self._agreed: set[str] = set()
         self._rehearsals: dict[str, int] = {}
         self._manifests: dict[str, Manifest] = {}
-        self._enrolments: dict[str, Enrolment] = {}
         self._consents: dict[str, Consent] = {}
         self._early: dict[str, list[bytes]] = {}
-        self._caught: dict[str, set[str]] = {}
         self._spoken: set[str] = set()
         self._folds = {
             "control.state.v1": self._learn_state, "control.halt.v1": self._learn_halt, "control.beacon.v1": self._learn_beacon,
@@ -124,11 +90,6 @@ class Knowledge:
             "control.request.v1": self._learn_request, "control.ack.v1": self._learn_ack,
             "control.root.v1": self._learn_root, "control.rehearsal.v1": self._learn_rehearsal,
         }  # fmt: skip
-
-    @property
-    def halts(self) -> Mapping[str, Halt]:
-        """Every verified order ever read, by id."""
-        return MappingProxyType(self._halts)
 
     @property
     def manifests(self) -> Mapping[str, Manifest]:
@@ -206,97 +167,6 @@ class Knowledge:
         window = self._windows.get(epoch)
         return self._begun.get(epoch, window.start_ms if window else 0)
 
-    def orders(self, endpoint: str, what: str, epoch: int) -> list[Order]:
-        """Orders that stop `what` at this endpoint in this epoch.
-
-        An order counts until a state of an epoch <= `epoch` lifted it. Orders that a beacon names but nobody has read yet
-        are among them: whom they are about is not known, so it may be this endpoint.
-        """
-        found: list[Order] = []
-        for halt_id, scope, stops in self._known_orders():
-            lift = self._lifts.get(halt_id)
-            if lift is not None and lift.epoch <= epoch:
-                continue
-            if self._about(halt_id, scope, endpoint) and (stops == what or stops not in WHATS):
-                found.append(self._order(halt_id))
-        return found
-
-    def _about(self, halt_id: str, scope: Scope | None, endpoint: str) -> bool:
-        """Whether it may be about an endpoint. Who was halted as one of a team stays so, whatever it is enrolled as now."""
-        if halt_id in self._caught.get(endpoint, ()):
-            return True
-        return (covers(scope, self.site, endpoint, self._enrolments.get(endpoint)) if scope else None) is not False
-
-    def standing(self, endpoint: str, what: str, epoch: int) -> list[Order]:
-        """`orders` without the drills that are over by the newest beacon."""
-        return [order for order in self.orders(endpoint, what, epoch) if not self._over(order)]
-
-    def discards(self) -> list[tuple[str, Scope, int, int]]:
-        """(id, scope, since_ms, effective_ms) of what orders say is to be erased, once their time is known (ruling 7).
-
-        What lies more than an hour back counts only if as many signed the order as must sign to resume.
-        """
-        found = []
-        for halt_id, halt in self._halts.items():
-            effective_ms, since_ms = self.effective_ms(halt_id), halt.discard_since_ms
-            if not since_ms or effective_ms is None or since_ms >= effective_ms:
-                continue
-            far = effective_ms - since_ms > DISCARD_MS_MAX  # not from `issued_ms`: that is what one officer says
-            if not far or halt_id in self._agreed:
-                found.append((halt_id, halt.scope, since_ms, effective_ms))
-        return found
-
-    def _order(self, halt_id: str) -> Order:
-        effective_ms = self.effective_ms(halt_id)
-        if halt_id not in self._drills:
-            return Order(halt_id, effective_ms)
-        halt = self._halts[halt_id]
-        # never heard from when it counts: the beacon service accepts no drill later than that
-        latest_ms = halt.issued_ms + halt.valid_for_ms + DRILL_MS if effective_ms is None else effective_ms
-        order = Order(halt_id, effective_ms, latest_ms + DRILL_MS)
-        return order._replace(effective_ms=halt.issued_ms) if effective_ms is None and self._over(order) else order
-
-    def _over(self, order: Order) -> bool:
-        service_ms = self.beacon.service_ms if self.beacon else 0
-        return order.until_ms is not None and service_ms >= order.until_ms
-
-    def in_force(self) -> tuple[str, ...]:
-        """Ids of all orders that no state has lifted, those named by a beacon alone included; of drills, those not over yet."""
-        standing = (halt_id for halt_id, _, _ in self._known_orders() if halt_id not in self._lifts)
-        return tuple(halt_id for halt_id in standing if not self._over(self._order(halt_id)))
-
-    def lifted(self, halt_id: str) -> bool:
-        """Whether a state that was read has lifted an order."""
-        return halt_id in self._lifts
-
-    def is_joint(self, halt_id: str) -> bool:
-        """Whether an order that says to erase was signed by as many as resume."""
-        return halt_id in self._agreed
-
-    def is_drill(self, halt_id: str) -> bool:
-        """Whether an order was signed by the drill key: it is about the canary alone, and over by itself."""
-        return halt_id in self._drills
-
-    def effective_ms(self, halt_id: str) -> int | None:
-        """From when an order counts, by beacon or by the state that lifted it: the least of what was said."""
-        lift = self._lifts.get(halt_id)
-        said = [*([self._effective[halt_id]] if halt_id in self._effective else []), *([lift.effective_ms] if lift else [])]
-        return min(said, default=None)
-
-    def read(self, halt_id: str) -> bool:
-        """Whether it is known whom an order is about."""
-        return halt_id in self._halts or halt_id in self._lifts
-
-    def _known_orders(self) -> Iterator[tuple[str, Scope | None, str]]:
-        for halt_id, halt in self._halts.items():
-            yield halt_id, halt.scope, halt.what
-        for halt_id, lift in self._lifts.items():
-            if halt_id not in self._halts:
-                yield halt_id, lift.scope, lift.what
-        for halt_id in self._effective:
-            if not self.read(halt_id):
-                yield halt_id, None, ""
-
     def _verify(self, role: str, kind: type[Document], unverified: bytes | None) -> tuple[Document, str]:
         return trust.verify(self.root, role, kind, unverified, site=self.site)
 
@@ -334,31 +204,23 @@ class Knowledge:
             del self._windows[epoch]
             self._begun.pop(epoch, None)
         self._digests = {name: epoch for name, epoch in self._digests.items() if epoch in self._windows}
-        for lift in state.lifted:  # lifted once is lifted from then on; the first word on when stands
-            self._lifts.setdefault(lift.halt_id, lift)
+        self._fold_lifts(state.lifted)
 
     def _learn_halt(self, unverified: bytes | None) -> Halt:
+        drill = joint = False
         try:
             halt, found = self._verify("halt", Halt, unverified)
         except Forged as error:
             if error.reason != "bad-signature" or all(role.name != "drill" for role in self.root.roles):
                 raise
             halt, found = self._verify_drill(unverified)
-            self._remember_drill(found)
-        self._halts[found] = halt
+            drill = True
         if halt.discard_since_ms:
             with contextlib.suppress(Forged):
                 self._verify("resume", Halt, unverified)
-                self._agreed.add(found)
+                joint = True
+        self._fold_halt(found, halt, drill=drill, joint=joint)
         return halt
-
-    def _remember_drill(self, halt_id: str) -> None:
-        self._drills.setdefault(halt_id)
-        named = {order.halt_id for order in self.beacon.halts} if self.beacon else set()
-        while len(self._drills) > DRILLS_MAX:
-            oldest = next((name for name in self._drills if name not in named), halt_id)
-            for known in (self._drills, self._halts, self._effective):
-                known.pop(oldest, None)
 
     def _verify_drill(self, unverified: bytes | None) -> tuple[Halt, str]:
         """An order of the drill key: about the canary's capture, or nothing (ruling 8)."""
@@ -395,14 +257,7 @@ class Knowledge:
             raise Refused(f"a beacon of epoch {beacon.epoch}, which is over", reason="rolled-back")
         if last is not None and beacon.epoch > last.epoch:
             self._begun[beacon.epoch] = beacon.service_ms
-        self.beacon = beacon
-        for order in beacon.halts:
-            self._effective[order.halt_id] = min(order.effective_ms, self._effective.get(order.halt_id, order.effective_ms))
-        if self.vouched(beacon):
-            named = {order.halt_id for order in beacon.halts}
-            gone = [name for name in self._effective if name not in named and not self.read(name)]
-            for name in gone:  # of whom it is about nothing was ever read, and by this beacon it does not stand
-                del self._effective[name]
+        self._fold_times(beacon, vouched=self.vouched(beacon))
         return beacon
 
     def _learn_manifest(self, unverified: bytes | None) -> Manifest:
@@ -419,10 +274,7 @@ class Knowledge:
             raise Refused(f"an enrolment of {enrolment.endpoint} that was replaced already", reason="rolled-back")
         if enrolment.until_ms > self.root.expires_ms + YEAR_MS or not _NAME.fullmatch(enrolment.endpoint):
             raise Forged("an enrolment without end, or of what is no endpoint's name", reason="malformed")
-        if known is not None:
-            standing = {order.halt_id for what in WHATS for order in self.orders(enrolment.endpoint, what, self.epoch_floor)}
-            self._caught[enrolment.endpoint] = self._caught.get(enrolment.endpoint, set()) & {*self._halts} | standing
-        self._enrolments[enrolment.endpoint] = enrolment
+        self._fold_enrolment(enrolment, self.epoch_floor)
         if known is not None and known.person_key != enrolment.person_key:
             self._consents.pop(known.subject, None)  # signed by a key that is the person's no more
         for early in self._early.pop(enrolment.subject, ()):

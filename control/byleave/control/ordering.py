@@ -11,7 +11,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from byleave.control import brake, desk, rollcall, trust
 from byleave.control.bootstrap import documents_to_publish, pinned_root
 from byleave.control.documents import Ack, Beacon, Halt, Scope, State, digest
-from byleave.control.knowledge import WHATS, Knowledge
+from byleave.control.halts import WHATS
+from byleave.control.knowledge import Knowledge
 from byleave.control.rollcall import Board
 from byleave.control.watch import ControlWatch
 from byleave.core.clock import boot_ms, wall_ms

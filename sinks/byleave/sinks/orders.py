@@ -17,7 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from byleave.control.documents import Enrolment, Root, Scope
-from byleave.control.knowledge import WHATS, Knowledge, covers
+from byleave.control.halts import WHATS, covers
+from byleave.control.knowledge import Knowledge
 from byleave.core.batches import SanitizedHeader
 from byleave.core.rows import ROW_TIME_STEP_MS
 

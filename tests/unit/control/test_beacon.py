@@ -27,7 +27,8 @@ from byleave.control.beacon import (
     vouch,
 )
 from byleave.control.documents import CANARY, Effective, Halt, Lifted, Request, Scope, digest, dump, load
-from byleave.control.knowledge import DRILL_MS, Knowledge, Order
+from byleave.control.halts import DRILL_MS, Order
+from byleave.control.knowledge import Knowledge
 from byleave.core.dsse import load_envelope
 from byleave.core.errors import Broken, Refused
 

@@ -15,7 +15,8 @@ from byleave.control.beacon import Memory
 from byleave.control.documents import CANARY, Ack, Halt, Request, Scope, digest, load
 from byleave.control.drill import Drill, Keys, Refusal, Taken, Write, obstacle
 from byleave.control.drill_main import judge, sentence
-from byleave.control.knowledge import DRILL_MS, Knowledge
+from byleave.control.halts import DRILL_MS
+from byleave.control.knowledge import Knowledge
 from byleave.control.lease import LEASE_MS_MAX, Verdict
 from byleave.core.batches import parse_raw, verify_raw
 from byleave.core.dsse import load_envelope

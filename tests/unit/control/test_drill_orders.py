@@ -6,7 +6,7 @@ from typing import Any
 
 from byleave.control import trust
 from byleave.control.documents import CANARY, Halt, Scope, digest
-from byleave.control.knowledge import DISCARD_MS_MAX, DRILL_MS, DRILLS_MAX, Order
+from byleave.control.halts import DISCARD_MS_MAX, DRILL_MS, DRILLS_MAX, Order
 from byleave.core.dsse import load_envelope
 
 STATE, HALT, BEACON = "control.state.v1", "control.halt.v1", "control.beacon.v1"

@@ -43,7 +43,8 @@ from byleave.control.documents import (
     dump,
     load,
 )  # fmt: skip
-from byleave.control.knowledge import DRILL_MS, EARLY_MAX, Knowledge
+from byleave.control.halts import DRILL_MS
+from byleave.control.knowledge import EARLY_MAX, Knowledge
 from byleave.control.lease import Permit
 from byleave.core import dsse
 from byleave.core.dsse import load_envelope

@@ -9,7 +9,8 @@ import pytest
 
 from byleave.control import trust
 from byleave.control.documents import Lifted, Scope, digest
-from byleave.control.knowledge import Knowledge, Order, covers
+from byleave.control.halts import Order, covers
+from byleave.control.knowledge import Knowledge
 from byleave.core.dsse import load_envelope
 from byleave.core.errors import Broken, Forged, Refused
 

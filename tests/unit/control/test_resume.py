@@ -12,7 +12,8 @@ from byleave.control import beacon, deciding, proposal, trust
 from byleave.control.admission import Admitted, Claim, decide
 from byleave.control.beacon import MORE, Memory
 from byleave.control.documents import STATE_BYTES_MAX, Halt, Scope, State, digest, dump
-from byleave.control.knowledge import Knowledge, Order
+from byleave.control.halts import Order
+from byleave.control.knowledge import Knowledge
 from byleave.control.proposal import Basis
 from byleave.control.resume import EARLIER_MAX, NEVER_MS, STALE_MS, next_state
 from byleave.core.dsse import load_envelope
