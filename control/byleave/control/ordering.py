@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -47,12 +48,10 @@ def send(at: Installation, halt: Halt, key: Ed25519PrivateKey) -> dict[str, str]
     signed = trust.sign(halt, [key])
     halt_id = digest(load_envelope(signed).body)
     trust.verify(pinned_root(at.home, at.site), "halt", Halt, signed, site=at.site)  # a key without the right is told so here
-    try:
+    with ThreadPoolExecutor(1) as pool:  # both are under way at once, and the brake is set whatever becomes of the order
+        braked = pool.submit(_brake, at, halt)
         desk.publish(at, PRINCIPAL, [("control.halt.v1", halt_id.encode(), signed)])
-    except Transient:
-        _brake(at, halt)  # whatever still works is used
-        raise
-    return {"halt_id": halt_id, "brake": _brake(at, halt)}
+    return {"halt_id": halt_id, "brake": braked.result()}
 
 
 def await_board(at: Installation, halt_id: str, show: Callable[[Board], None]) -> dict[str, Any]:
