@@ -23,6 +23,14 @@ ASK_AGAIN_S_MAX = 2.0
 BATCH_BYTES_MAX = 16_000
 """Most that the client puts into one batch of several records. A topic's largest message bounds the batch, not the record:
 above the smallest of the catalogue, a burst of small records would be refused for its size, again and again."""
+PREFETCH: Options = {
+    "queued.min.messages": READ_MAX,
+    "queued.max.messages.kbytes": 256,
+    "fetch.message.max.bytes": 65_536,
+    "fetch.queue.backoff.ms": 10,
+}
+"""The client hands out what it has fetched in the order in which it came, over all topics: an order to stop must not wait
+behind a hundred thousand requests. The backoff is how long a topic is left alone while the others fill the queue."""
 PURGE_S_MAX = 0.3
 """How long a purge waits to learn whether the broker took what was on the wire."""
 
@@ -171,7 +179,7 @@ class KafkaTail:
     """
 
     def __init__(self, connection: Options, group: str, topics: Sequence[str]) -> None:
-        self._consumer = Consumer(consumer_options(connection, group, **{"enable.partition.eof": True}))
+        self._consumer = Consumer(consumer_options(connection, group, **{**PREFETCH, "enable.partition.eof": True}))
         self._topics = tuple(topics)
         self._ends: dict[tuple[str, int], int] = {}
         self.rewind()
