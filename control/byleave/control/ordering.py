@@ -116,6 +116,7 @@ class Follower:
     """The board's view: control documents and acks, and how far the service's clock has certainly come."""
 
     def __init__(self, at: Installation) -> None:
+        self._at, self._again = at, True
         self.watch: ControlWatch = desk.open_watch(at, PRINCIPAL)
         self._acks: dict[tuple[str, str], Ack] = {}
         self._heard_boot_ms = 0
@@ -126,6 +127,17 @@ class Follower:
                 self._heard_boot_ms = boot_ms()
             elif isinstance(document, Ack):
                 self._acks[document.endpoint, document.halt_id] = document
+        if self._again and self.watch.caught_up:
+            self._again = False
+            if self.watch.refused["unknown-endpoint"]:
+                self._read_again()
+
+    def _read_again(self) -> None:
+        """Once more, with every enrolment known: topics are not read in step, and an ack may come before its key."""
+        again = desk.open_watch(self._at, PRINCIPAL)
+        again.knowledge = self.watch.knowledge
+        self.watch.close()
+        self.watch = again
 
     @property
     def service_ms(self) -> int:

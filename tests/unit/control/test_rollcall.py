@@ -10,14 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from byleave.control import desk, ordering, resume, trust
+from byleave.control import bootstrap, desk, ordering, resume, trust
 from byleave.control.cli import app
 from byleave.control.documents import Beacon, Lifted, Scope, digest
 from byleave.control.knowledge import Knowledge
 from byleave.control.lease import LEASE_MS_MAX, Permit, Verdict, verdict
 from byleave.control.rollcall import LEASE_OVER_MS, Board, Standing, agreed, call
 from byleave.control.watch import ControlWatch
+from byleave.core.broker import Received
 from byleave.core.dsse import load_envelope
+from byleave.core.settings import Installation
 
 T = 1_800_000_100_000
 HALT, BEACON = "control.halt.v1", "control.beacon.v1"
@@ -124,22 +126,52 @@ def test_an_order_to_stop_what_nobody_knows_stops_capture_too_and_is_counted(sit
     assert len(call(knowledge, digest(load_envelope(order).body), [], T).rows) == 2
 
 
-class Silence:
-    """A `broker.Tail` on which nothing more comes."""
+class Listed:
+    """A `broker.Tail` of records that stand in a list, each of them a read of its own."""
 
-    caught_up = True
+    def __init__(self, *records: tuple[str, bytes]) -> None:
+        self._records, self._next, self.closed = records, 0, False
 
-    def read(self, timeout_s: float) -> list[Any]:  # noqa: ARG002 - the port's parameter
-        return []
+    @property
+    def caught_up(self) -> bool:
+        return self._next >= len(self._records)
+
+    def read(self, timeout_s: float) -> list[Received]:  # noqa: ARG002 - the port's parameter
+        assert not self.closed
+        found = self._records[self._next : self._next + 1]
+        self._next += len(found)
+        return [Received(f"test.{topic}", 0, self._next, 0, b"", value) for topic, value in found]
 
     def rewind(self) -> None:
-        pass
+        self._next = 0
 
     def at_end(self, topic: str) -> bool:  # noqa: ARG002 - the port's parameter
-        return True
+        return self.caught_up
 
     def close(self) -> None:
-        pass
+        self.closed = True
+
+
+def test_an_ack_that_is_read_before_the_enrolment_with_its_key_counts(site: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    order = site.halt()
+    halt_id = digest(load_envelope(order).body)
+    ack = trust.sign(site.ack("ep-a", halt_id), [site.key("endpoints/ep-a/device")])
+    stranger = trust.sign(site.ack("ep-z", halt_id), [site.key("endpoints/ep-a/device")])
+    site_says = [(topic, value) for topic, _, value in bootstrap.documents_to_publish(site.home)]
+    tails: list[Listed] = []
+
+    def listen(*_: Any) -> ControlWatch:
+        tails.append(Listed(("control.ack.v1", ack), ("control.ack.v1", stranger), (HALT, order), *site_says))
+        return ControlWatch(tails[-1], Knowledge(site.root, "test."), "test.")
+
+    monkeypatch.setattr(desk, "open_watch", listen)
+    follower = ordering.Follower(Installation(site.home, "test.", "127.0.0.1:1", site.home, "127.0.0.1:1", 0))
+    for _ in range(40):
+        follower.pump()
+    board = follower.board(halt_id)
+    assert board
+    assert standings(board) == {"ep-a": Standing.ACKED, "ep-b": Standing.UNKNOWN}
+    assert [tail.closed for tail in tails] == [True, False], "once more, and not for ever"
 
 
 def test_an_order_whose_record_is_gone_stands_on_the_board_and_the_command_ends_with_one(
@@ -148,8 +180,7 @@ def test_an_order_whose_record_is_gone_stands_on_the_board_and_the_command_ends_
     knowledge, gone = site.knowledge(), "ab" * 32
     knowledge.learn(BEACON, site.beacon(knowledge, T, **{gone: T - 5}))
     assert knowledge.standing("ep-a", "capture", 1)
-    watch = ControlWatch(Silence(), knowledge, "test.")
-    monkeypatch.setattr(desk, "open_watch", lambda *_: watch)
+    monkeypatch.setattr(desk, "open_watch", lambda *_: ControlWatch(Listed(), knowledge, "test."))
     env = {"BYLEAVE_HOME": str(site.home), "BYLEAVE_BOOTSTRAP": "127.0.0.1:1", "BYLEAVE_SITE": "test."}
     done = CliRunner().invoke(app, ["board"], env=env)
     assert f"Order {gone[:12]} (capture, global): its record is gone: it stops everybody" in done.output
