@@ -104,7 +104,9 @@ def test_consent_halt_board_and_resume_as_people_do_it(room: Room) -> None:
     order = room.byleave("halt", "--reason", "a test", "--scope", "team:team-1", "--json")
     named = room.until(lambda d: isinstance(d, Beacon) and d.halts)
     assert [one.halt_id for one in named.halts] == [order["halt_id"]]
-    assert brake.engaged(room.at.kafka("brake"), room.at.site) == {"ep-a"}
+    until_s = time.monotonic() + 10.0  # told first, braked then: endpoints wait for the word
+    while brake.engaged(room.at.kafka("brake"), room.at.site) != {"ep-a"}:
+        assert time.monotonic() < until_s
 
     report = room.byleave("board", "--json", code=1)
     assert [(row["endpoint"], row["standing"]) for row in report["orders"][0]["rows"]] == [("ep-a", "UNKNOWN")]
