@@ -95,9 +95,9 @@ def test_an_order_that_is_compacted_away_still_stands(fleet: HaltFleet) -> None:
     nobody_begins(fleet)
 
 
-@pytest.mark.parametrize("records", [0, 10])
+@pytest.mark.parametrize("records", [0, 2])
 def test_a_reader_is_told_that_its_topic_was_made_anew(kafka: Any, site: str, records: int) -> None:
-    """Also where the new one holds more records than the old one did: no offset tells them apart."""
+    """Where the new one holds more records than were read, it may be read on: what was missed so, a beacon still names."""
     at, admin = kafka.installation(site), AdminClient(dict(kafka.conf("admin")))
     desk.publish(at, "security", [(STATE, b"%d" % n, b"anything") for n in range(3)])
     tail = KafkaTail(at.kafka("security"), at.topic("security-test"), [at.topic(STATE)])

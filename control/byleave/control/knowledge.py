@@ -178,7 +178,7 @@ class Knowledge(Orders):
             raise Refused(f"state of epoch {state.epoch}, {self.epoch_floor} is known already", reason="rolled-back")
         if self.state is not None and state.epoch == self.state.epoch:
             self._heads.add(found)
-            self.conflict = True
+            self.conflict, self.state_digest = True, found  # compaction keeps the one that came last: the next must name that
             raise Broken(f"two different states of epoch {state.epoch}: nobody may capture", reason="conflict")
         if self.state is not None and (state.epoch != self.state.epoch + 1 or state.prev not in self._heads):
             raise Forged(f"state of epoch {state.epoch} does not follow that of {self.state.epoch}", reason="broken-chain")

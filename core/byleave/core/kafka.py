@@ -175,7 +175,7 @@ def bounds(consumer: Consumer, topic: str, partition: int) -> tuple[int, int]:
 class KafkaTail:
     """`broker.Tail`: assigned, never subscribed, so that no rebalance and no committed offset can hide a record.
 
-    A topic that was made anew, or whose records were taken from under the reader, is Broken and not read on as the same.
+    A topic that was made anew with fewer records than were read, or whose records were taken from under the reader, is Broken.
     """
 
     def __init__(self, connection: Options, group: str, topics: Sequence[str]) -> None:
