@@ -20,10 +20,10 @@ demo: setup ## Run the whole way with three endpoints, halt it, and prove it (KE
 	@$(BIN)/byleave demo $(if $(filter 1,$(KEEP)),--keep) $(if $(filter 1,$(JSON)),--json)
 
 quick: python ## Run the unit, promise and house tests that need no broker and no display.
-	$(PYTEST) tests/unit tests/promises tests/house -m "not broker and not display and not prove"
+	$(PYTEST) -n 2 tests/unit tests/promises tests/house -m "not broker and not display and not prove"
 
 test: setup ## Run every test at a size that fits ten minutes on two cores.
-	$(PYTEST) -m "not prove"
+	$(PYTEST) -n 2 --dist loadfile -m "not prove"
 
 simulate: python ## Run the halt protocol in SEEDS=1000 seeded worlds of ENDPOINTS=1000; a failing seed is printed with how to replay it.
 	$(BIN)/python tests/assets/halt_world.py --seeds $(or $(SEEDS),1000) --first $(or $(FIRST),0) --endpoints $(or $(ENDPOINTS),1000)
