@@ -343,6 +343,7 @@ class World:
         self.chance = chance = random.Random(seed)
         self.seed, self.rules, self.site = seed, rules or Rules(), site(size)
         self.thief = chance.choice(("", "", "", "beacon", "officer")) if thief is None else thief
+        self.stolen_ms = 0
         self._queue: list[tuple[int, int, Callable[..., None], tuple[Any, ...]]] = []
         self._n = 0
         self.now_ms = 0
@@ -779,6 +780,7 @@ class World:
         assert state is not None
         if self.thief == "beacon":
             ahead_ms = self.chance.choice((0, 0, 300, 20_000))
+            self.stolen_ms = max(self.stolen_ms, self.now_ms + ahead_ms)
             forged = d.Beacon(SITE, state.epoch, self.desk.state_digest, T0 + self.now_ms + ahead_ms, n, 3_600_000, ())
             self._tell_all(BEACON, sign(forged, "beacon"), fence=False)
         else:
@@ -817,11 +819,11 @@ class World:
                         yield f"leak: {event} admitted, order effective {order.effective_ms}"
 
     def _overruns(self) -> Iterator[str]:
-        """Captured a lease or more after an order was accepted, heard of or not; or after a thief vouched for the last time."""
-        stolen_ms = 11_000 if self.thief == "beacon" else 0
+        """Captured a lease or more after an order was accepted, heard of or not; or after the last time a thief vouched for: what
+        he dated ahead and held back is fresh when its time comes."""
         for event in self.captured:
             for order in self._about(event.endpoint):
-                end_ms = (order.accepted_ms or 10 * DAY_MS) + LEASE_MS_MAX + stolen_ms
+                end_ms = max(order.accepted_ms or 10 * DAY_MS, self.stolen_ms) + LEASE_MS_MAX
                 if end_ms <= event.at_ms < order.lifted_ms:
                     yield f"lease: {event}, order accepted {order.accepted_ms}"
 
