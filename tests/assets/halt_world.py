@@ -819,8 +819,8 @@ class World:
                         yield f"leak: {event} admitted, order effective {order.effective_ms}"
 
     def _overruns(self) -> Iterator[str]:
-        """Captured a lease or more after an order was accepted, heard of or not; or after the last time a thief vouched for: what
-        he dated ahead and held back is fresh when its time comes."""
+        """Captured a lease or more after an order was accepted, heard of or not; or after the last time a thief named:
+        what he dated ahead and held back is fresh when its time comes."""
         for event in self.captured:
             for order in self._about(event.endpoint):
                 end_ms = max(order.accepted_ms or 10 * DAY_MS, self.stolen_ms) + LEASE_MS_MAX
