@@ -225,15 +225,19 @@ def accept(
         return memory
     if len(memory.effective) >= REMEMBERED_MAX or (drill and memory.drills):
         raise Refused("more orders than are kept, or a second drill at a time", reason="too-many-orders")
-    valid_ms = min(halt.valid_for_ms, JOINT_VALID_FOR_MS_MAX if joint else VALID_FOR_MS_MAX)
     if (
-        append_ms - halt.issued_ms > valid_ms
+        append_ms > acceptable_until_ms(halt, joint=joint)
         or (drill and append_ms < halt.issued_ms - DRILL_MS)
         or (drill and now_ms - append_ms > DRILL_MS)
     ):
         raise Refused("an order that was published after its time; a new one is needed", reason="stale-order")
     drills = memory.drills | {halt_id} if drill else memory.drills
     return replace(memory, effective={**memory.effective, halt_id: service_ms(memory, now_ms)}, drills=drills)
+
+
+def acceptable_until_ms(halt: Halt, *, joint: bool) -> int:
+    """By when an order must stand on its topic to be accepted."""
+    return halt.issued_ms + min(halt.valid_for_ms, JOINT_VALID_FOR_MS_MAX if joint else VALID_FOR_MS_MAX)
 
 
 def service_ms(memory: Memory, now_ms: int) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
-from byleave.control.beacon import JOINT_VALID_FOR_MS_MAX, MORE, VALID_FOR_MS_MAX
+from byleave.control.beacon import MORE, acceptable_until_ms
 from byleave.control.documents import STATE_BYTES_MAX, Lifted, Manifest, Root, Run, Scope, State, Window, dump
 from byleave.control.knowledge import STATE_MS_MAX, Knowledge
 from byleave.core.errors import Refused
@@ -93,10 +93,9 @@ def next_state(
     return made
 
 
-def acceptable_until_ms(knowledge: Knowledge, halt_id: str) -> int:
-    """By when an order must stand on its topic to be accepted, as `beacon.accept` has it. KeyError if it was never read."""
-    halt, joint = knowledge.halts[halt_id], knowledge.is_joint(halt_id)
-    return halt.issued_ms + min(halt.valid_for_ms, JOINT_VALID_FOR_MS_MAX if joint else VALID_FOR_MS_MAX)
+def stale_ms(knowledge: Knowledge, halt_id: str) -> int:
+    """After this, an order without an effective time will never have one. KeyError if it was never read."""
+    return acceptable_until_ms(knowledge.halts[halt_id], joint=knowledge.is_joint(halt_id)) + STALE_MS
 
 
 def _lifted(knowledge: Knowledge, halt_id: str, epoch: int, now_ms: int) -> Lifted:
@@ -105,7 +104,7 @@ def _lifted(knowledge: Knowledge, halt_id: str, epoch: int, now_ms: int) -> Lift
         raise Refused(f"no order {halt_id[:12]} is in force that has a name of its own", reason="unknown-order")
     effective_ms = knowledge.effective_ms(halt_id)
     if effective_ms is None and beacon and MORE not in standing:
-        stale = beacon.service_ms > acceptable_until_ms(knowledge, halt_id) + STALE_MS
+        stale = beacon.service_ms > stale_ms(knowledge, halt_id)
         effective_ms = NEVER_MS + now_ms if stale else None
     if effective_ms is None:  # any time that we named could lie before a beacon that was signed meanwhile without it
         said = f"no beacon has said yet from when the order {halt_id[:12]} counts: wait for one, then lift it"

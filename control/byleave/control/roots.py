@@ -81,7 +81,7 @@ def check(root: Root, now_ms: int) -> Root:
         distinct, groups = len(set(role.keys)), len(set(role.groups))
         if distinct != len(role.keys):
             raise Refused(f"role {role.name}: a key stands twice in it", reason="unable")
-        if not 1 <= role.threshold <= distinct or not 1 <= role.groups_min <= min(groups, role.threshold):
+        if not trust.attainable(role):
             needs = f"{role.threshold} keys of {role.groups_min} groups"
             raise Refused(
                 f"role {role.name} needs {needs} and would have {distinct} of {groups}: it could not act", reason="unable"
@@ -109,8 +109,8 @@ def lost(
         if name in knowledge.manifests and not _holds(root, "manifest", Manifest, signed.get(name)):
             found[name] = knowledge.manifests[name]
     for halt_id in set(knowledge.in_force()) & knowledge.halts.keys() - set(lifted):
-        halt, late_ms = knowledge.halts[halt_id], resume.acceptable_until_ms(knowledge, halt_id) + resume.STALE_MS
-        void = knowledge.effective_ms(halt_id) is None and now_ms > late_ms
+        halt = knowledge.halts[halt_id]
+        void = knowledge.effective_ms(halt_id) is None and now_ms > resume.stale_ms(knowledge, halt_id)
         if not void and not knowledge.is_drill(halt_id) and not _holds(root, "halt", Halt, signed.get(halt_id)):
             found[halt_id] = halt
     for name, document in found.items():

@@ -67,6 +67,12 @@ def verify_by(key: Ed25519PublicKey, kind: type[Document], unverified: bytes | N
     return _of_site(kind, envelope, site)
 
 
+def attainable(role: Role) -> bool:
+    """Whether the threshold of a role can be met: by distinct keys, of so many groups."""
+    distinct, groups = len(set(role.keys)), len(set(role.groups))
+    return 1 <= role.threshold <= distinct and 1 <= role.groups_min <= min(groups, role.threshold)
+
+
 def role_of(root: Root, name: str) -> Role:
     """A role of the root. Raises Forged (`below-threshold`): a role that the root does not name can sign nothing."""
     for role in root.roles:
@@ -118,10 +124,9 @@ def _type_of(kind: type[Any]) -> str:
 
 def _check_role(role: Role) -> None:
     """A role must be able to do what it says, and no key may count twice."""
-    distinct, groups = len(set(role.keys)), len(set(role.groups))
-    if distinct != len(role.keys) or len(role.groups) != len(role.keys):
+    if len(set(role.keys)) != len(role.keys) or len(role.groups) != len(role.keys):
         raise Forged(f"role {role.name}: a key stands twice, or a key has no group", reason="malformed")
-    if not 1 <= role.threshold <= distinct or not 1 <= role.groups_min <= min(groups, role.threshold):
+    if not attainable(role):
         raise Forged(f"role {role.name}: its threshold cannot be met", reason="malformed")
     for key in role.keys:
         verify_key(key)
