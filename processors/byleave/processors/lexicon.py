@@ -10,8 +10,8 @@ from importlib import resources
 
 @cache
 def load_words(name: str) -> frozenset[str]:
-    """The words of `lexicon/<name>.txt`."""
-    lines = resources.files(__package__).joinpath("lexicon", f"{name}.txt").read_text(encoding="utf-8").splitlines()
+    """The words of `languages/en/words/<name>.txt`."""
+    lines = resources.files(__package__).joinpath("languages", "en", "words", f"{name}.txt").read_text(encoding="utf-8").splitlines()
     return frozenset(word for line in lines if not line.startswith("#") for word in line.split())
 
 

@@ -50,7 +50,7 @@ class Patterns:
 
 def load_patterns() -> Patterns:
     """The shipped patterns, compiled. Raises Misconfigured, naming the row that is wrong."""
-    text = resources.files(__package__).joinpath("patterns.toml").read_text(encoding="utf-8")
+    text = resources.files(__package__).joinpath("languages", "en", "patterns.toml").read_text(encoding="utf-8")
     raw = tomllib.loads(text)
     rows = tuple(_pattern(row, raw["parts"]) for row in raw["pattern"])
     lists = " ".join(sorted(load_words("remarks") | load_words("commands")))

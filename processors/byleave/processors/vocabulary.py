@@ -1,7 +1,7 @@
 """The vocabulary gate's word lists: words that are known to be harmless, and those that are known not to be.
 
 Words come from symspellpy's frequency list (MIT; SCOWL and n-gram counts) above a floor, names from the package `names` (US
-census, public domain); only our additions and removals are in `lexicon/`. One language is shipped, English: words of any other
+census, public domain); only our additions and removals are in `languages/en/words/`. One language is shipped, English: words of any other
 are unknown to the gate and do not pass.
 
 A word that is also a name stays only if it is used like a word: the list of word pairs tells how often it stands behind an
