@@ -29,7 +29,7 @@ from byleave.core.batches import (
 from byleave.core.envelope import Binding, ContentKey, Opener, fresh_key
 from byleave.core.events import EVENTS_MAX, Event, FocusEvent, KeyEvent, Kind, PointerEvent, Screen, Window
 from byleave.processors.session import EndpointState, Rules, feed, load_rules
-from byleave.producers.hooks.typist import type_out
+from demo.typist import type_out
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from byleave.core.errors import Misconfigured, Transient
-from byleave.producers.hooks.typist import NORMAL, KeyEvent, type_out
+from demo.typist import NORMAL, KeyEvent, type_out
 
 TOOLS = ("Xvfb", "xterm", "xdotool")
 WINDOW_S_MAX = 20.0

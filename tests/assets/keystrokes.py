@@ -16,7 +16,7 @@ What makes it a hard test:
   saying where to (``click``: the offset is known to ``Truth`` only).
 * ``paste`` events carry many characters at once; ``session()`` interleaves windows with focus changes.
 
-Rhythm and slips are `producers.hooks.typist`'s. Same arguments and seed, same stream, everywhere.
+Rhythm and slips are `demo.typist`'s. Same arguments and seed, same stream, everywhere.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from byleave.producers.hooks.typist import CLEAN, MESSY, NORMAL, KeyEvent, Profile, Typist, word_start
+from demo.typist import CLEAN, MESSY, NORMAL, KeyEvent, Profile, Typist, word_start
 
 __all__ = ["CLEAN", "MESSY", "NORMAL", "KeyEvent", "Profile", "Simulation", "Truth", "replay", "session", "simulate"]
 

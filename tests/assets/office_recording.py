@@ -16,8 +16,8 @@ from typing import Any
 
 from byleave.core.events import Kind, Window
 from byleave.producers.hooks.source import Observed
-from byleave.producers.hooks.strokes import strokes
-from byleave.producers.hooks.typist import Profile, type_out
+from demo.strokes import strokes
+from demo.typist import Profile, type_out
 
 WIDTH, HEIGHT = 1920, 1080
 _PACE = Profile(typo=0.05, pause=0.0, speed=0.42, word_delete=0.1, arrow_fix=0.1)

@@ -18,7 +18,7 @@ from byleave.processors import snapshot
 from byleave.processors.preview import batch_of
 from byleave.processors.session import Account, EndpointState, Rules, feed
 from byleave.producers.hooks.source import Observed
-from byleave.producers.hooks.strokes import strokes
+from demo.strokes import strokes
 
 START_MS = 1_790_000_000_000
 EDITOR, TERMINAL = "code", "xterm"

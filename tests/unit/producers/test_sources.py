@@ -18,9 +18,9 @@ from byleave.producers.hooks import canary, frames
 from byleave.producers.hooks.pynput_source import check_display
 from byleave.producers.hooks.replay import Timeline, load_recording, replay, shipped_recordings
 from byleave.producers.hooks.source import Observed
-from byleave.producers.hooks.strokes import strokes
-from byleave.producers.hooks.typist import KeyEvent
 from byleave.producers.main import build_source
+from demo.strokes import strokes
+from demo.typist import KeyEvent
 
 SHARED = Path(__file__).parents[4] / "shared" / "data" / "recordings"
 

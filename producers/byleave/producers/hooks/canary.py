@@ -7,19 +7,18 @@ Part of it arrives as pastes: whole strings in one event, which a sweep would fi
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator
 
-from byleave.core.events import Kind, Screen, Window
+from byleave.core.events import Kind, Modifiers, Screen, Window
 from byleave.producers.hooks.replay import Timeline
 from byleave.producers.hooks.source import Observed
-from byleave.producers.hooks.strokes import strokes
-from byleave.producers.hooks.typist import Profile, type_out
 
 SCREEN = Screen(1920, 1080)
 APPLICATIONS = ("editor", "terminal", "taxfiler", "clinic-portal")
 """Windows that the canary types into. The last two belong in no manifest: whatever is typed there must not even be captured."""
-_PACE = Profile(typo=0.03, pause=0.0, speed=0.25)
+KEY_MS, DOWN_MS = 45, 30
+"""From key to key, and how long each is down."""
+_NAMED = {"\n": "enter", " ": "space"}
 _SCRIPT = (
     ("editor", "Please file the return of {name}, SSN {ssn}, by Friday.\n", ("name", "ssn")),
     ("terminal", "mysql -u report -p\n{password}\n", ("password",)),
@@ -53,15 +52,24 @@ def _events(seed: int, rounds: int) -> list[Observed]:
     for n in range(rounds):
         values = _values(seed, n)
         for place, (app, template, names) in enumerate(_SCRIPT):
-            rng = random.Random(f"canary-1:{seed}:{n}:{place}")  # noqa: S311 - made-up text, the same for a seed
-            text = template.format(**values)
-            last = values[names[-1]]
-            pastes = [(text.index(last), text.index(last) + len(last))] if place % 2 == 0 else []
-            typed = type_out(text, f"{seed}:{n}:{place}", _PACE, pastes)
             found.append(Observed(clock, Kind.FOCUS, window=windows[app]))
-            found += strokes(typed, windows, rng, clock)
-            clock = max(event.at_ms for event in found) + 200
-    return [replace(event, at_ms=max(0, event.at_ms)) for event in found]
+            pasted = values[names[-1]] if place % 2 == 0 else ""
+            found += _typed(template.format(**values), pasted, clock)
+            clock = found[-1].at_ms + 200
+    return found
+
+
+def _typed(text: str, pasted: str, at_ms: int) -> Iterator[Observed]:
+    """The keys of `text`, the part `pasted` as one paste."""
+    before, _, after = text.partition(pasted) if pasted else (text, "", "")
+    for char in (*before, pasted, *after):
+        at_ms += KEY_MS
+        if len(char) > 1:
+            yield Observed(at_ms, Kind.PASTE, key=char)
+        elif char:
+            held = Modifiers.SHIFT if char.isupper() or char in '!:"_' else Modifiers.NONE
+            for kind, when in ((Kind.PRESS, at_ms), (Kind.RELEASE, at_ms + DOWN_MS)):
+                yield Observed(when, kind, key=_NAMED.get(char, char), modifiers=held)
 
 
 def _values(seed: int, n: int) -> dict[str, str]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from byleave.core.events import Kind, Modifiers, Window
 from byleave.producers.hooks.source import Observed
-from byleave.producers.hooks.typist import KeyEvent
+from demo.typist import KeyEvent
 
 _NAMED = {"\n": "enter", "\t": "tab", " ": "space"}
 _DWELL_MU, _DWELL_SIGMA = 4.5, 0.3
