@@ -6,13 +6,26 @@ import tomllib
 from collections.abc import Mapping
 from functools import cache
 from importlib import resources
+from typing import Any
+
+from byleave.core.errors import Misconfigured
 
 
 @cache
-def load_words(name: str) -> frozenset[str]:
-    """The words of `languages/en/words/<name>.txt`."""
-    lines = resources.files(__package__).joinpath("languages", "en", "words", f"{name}.txt").read_text(encoding="utf-8").splitlines()
+def load_words(name: str, language: str = "en") -> frozenset[str]:
+    """The words of `languages/<language>/words/<name>.txt`."""
+    file = resources.files(__package__).joinpath("languages", language, "words", f"{name}.txt")
+    lines = file.read_text(encoding="utf-8").splitlines()
     return frozenset(word for line in lines if not line.startswith("#") for word in line.split())
+
+
+@cache
+def load_pack(language: str) -> Mapping[str, Any]:
+    """What `languages/<language>/pack.toml` says. Raises Misconfigured if there is none: a language is never guessed."""
+    file = resources.files(__package__).joinpath("languages", language, "pack.toml")
+    if not language.isalpha() or not file.is_file():
+        raise Misconfigured(f"no language pack {language!r} is installed")
+    return tomllib.loads(file.read_text(encoding="utf-8"))
 
 
 @cache

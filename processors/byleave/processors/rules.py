@@ -24,9 +24,9 @@ class Rules:
     digest: str = field(default="")
 
 
-def load_rules(policy_text: str | None = None) -> Rules:
-    """The rules that are shipped, with another level policy if `policy_text` is given. Raises Misconfigured."""
-    vocabulary, policy, shapes = load_vocabulary(), load_policy(policy_text), patterns.load_patterns()
+def load_rules(policy_text: str | None = None, *, house: frozenset[str] = frozenset()) -> Rules:
+    """The rules that are shipped, with another level policy if `policy_text` is given and the operator's words. Raises Misconfigured."""
+    vocabulary, policy, shapes = load_vocabulary("en", house), load_policy(policy_text), patterns.load_patterns()
     strange = sorted(set(policy.topics) - set(vocabulary.topics))
     if strange:
         raise Misconfigured(

@@ -1,8 +1,8 @@
 """The vocabulary gate's word lists: words that are known to be harmless, and those that are known not to be.
 
-Words come from symspellpy's frequency list (MIT; SCOWL and n-gram counts) above a floor, names from the package `names` (US
-census, public domain); only our additions and removals are in `languages/en/words/`. One language is shipped, English: words of any other
-are unknown to the gate and do not pass.
+A language is a folder, `languages/<language>/`: its `pack.toml` says which package each list comes from and under which
+licence; only our additions and removals are in `words/`. One is shipped, English: words of any other are unknown to the gate
+and do not pass. The operator may add words of the house.
 
 A word that is also a name stays only if it is used like a word: the list of word pairs tells how often it stands behind an
 article or the like (*the field*, *to grant*), against how often at all (*Parker*).
@@ -11,18 +11,20 @@ article or the like (*the field*, *to grant*), against how often at all (*Parker
 from __future__ import annotations
 
 import hashlib
+import mimetypes
 import re
+import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
 from importlib.resources.abc import Traversable
+from typing import Any
 
-from byleave.processors.lexicon import load_words
+from byleave.core.errors import Misconfigured
+from byleave.processors.lexicon import load_pack, load_words
 
-FLOOR = 600_000
-"""Least count in the frequency list: about 28,000 words. Measured on the developer data: see processors/README.md."""
 USED_LIKE_A_WORD_MIN = 2.0
 SURNAME_RANK_MAX = 8_000
 """Surnames rarer than this are not taken out of the words: nearly every word is somebody's name."""
@@ -33,23 +35,30 @@ _DETERMINERS = frozenset(
     ("the", "a", "an", "to", "your", "this", "these", "be", "more", "not", "no", "is", "are", "their", "all", "our", "with")
 )
 _FOLLOWERS = frozenset(("the", "to", "of", "a", "is", "are", "it", "that", "you", "for"))
-_WORDS, _PAIRS = "frequency_dictionary_en_82_765.txt", "frequency_bigramdictionary_en_243_342.txt"
 _MEDICAL_ENDINGS = re.compile(
     r"\w{3,}(?:itis|osis|emia|aemia|ectomy|otomy|ostomy|oplasty|opathy|algia|plegia|cillin|mycin|cycline|statin|sartan|prazole"
     r"|oxetine|azepam|azolam|triptan|tidine|floxacin|mab|ologist|carcinoma|oma|rrhea|rrhoea|trophy)$"
 )
+_QUOTED = re.compile(r"""["']([A-Za-z_][\w.:\-]{1,60})["']""")
+_PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _NOT_MEDICAL = frozenset(("diploma", "diplomas", "oklahoma", "technologist", "ecologist", "geologist", "osmosis", "atrophy"))
 
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """Lower-case words. `words` pass the gate; `names` (given and common family names) are doubted; `medical` are labelled."""
+    """Lower-case words. `words` pass the gate; `names` (given and common family names) are doubted; `medical` are labelled.
+
+    `surnames` are the common family names, `family` all that are known; `code` are words that make an identifier of what
+    they are joined with.
+    """
 
     words: frozenset[str] = field(repr=False)
     given: frozenset[str] = field(repr=False)
     surnames: frozenset[str] = field(repr=False)
+    family: frozenset[str] = field(repr=False)
     names: frozenset[str] = field(repr=False)
     medical: frozenset[str] = field(repr=False)
+    code: frozenset[str] = field(repr=False)
     topics: Mapping[str, frozenset[str]] = field(repr=False)
     digest: str
 
@@ -59,33 +68,48 @@ class Vocabulary:
             return False
         return word in self.medical or (len(word) > 6 and _MEDICAL_ENDINGS.match(word) is not None)
 
+    def is_handle(self, word: str) -> bool:
+        """A name, or two joined, or an initial with a family name, as in user names: "jsmith", "johnsmith"."""
+        if word in self.names or word in self.family or word[1:] in self.surnames:
+            return True
+        return any(word[:cut] in self.given and word[cut:] in self.family for cut in range(3, len(word) - 2))
+
 
 @cache
-def load_vocabulary() -> Vocabulary:
-    """The shipped lists, combined. Takes a fraction of a second; the result is immutable and shared."""
-    counts, wordlike = _frequencies()
-    given, ranks = _names()
+def load_vocabulary(language: str = "en", house: frozenset[str] = frozenset()) -> Vocabulary:
+    """The lists of a language's pack, combined, and the operator's own words. Immutable and shared.
+
+    Raises Misconfigured if there is no pack for `language`, or if `house` holds a word of the sensitive lexicons.
+    """
+    pack = load_pack(language)
+    counts, wordlike = _frequencies(pack["counts"])
+    given, ranks = _names(pack["names"])
     surnames = {name for name, rank in ranks.items() if rank <= SURNAME_RANK_MAX}
-    additions, removals, medical = load_words("additions"), load_words("removals"), load_words("medical")
-    names = (given | surnames) - additions
-    words = {word for word, count in counts.items() if count >= FLOOR and len(word) > 2}
+    lists = {kind: frozenset[str]().union(*(load_words(name, language) for name in names)) for kind, names in pack["lexicons"].items()}
+    harmless, medical, sensitive = lists["harmless"], lists["medical"], lists["sensitive"]
+    if refused := sorted(house & (medical | sensitive)):
+        raise Misconfigured(f"house words: {len(refused)} of them are in the sensitive lexicons, {refused[0]!r} is the first")
+    names = (given | surnames) - harmless - house
+    words = {word for word, count in counts.items() if count >= pack["counts"]["floor"] and len(word) > 2}
     rare = {word for word in words if counts[word] < RARE and word in ranks}
     words -= {word for word in words & names | rare if wordlike[word] < USED_LIKE_A_WORD_MIN}
+    words |= _technical(pack["technical"]) - names - ranks.keys()
     words -= {word for word in words if _MEDICAL_ENDINGS.match(word) and word not in _NOT_MEDICAL and len(word) > 6}
-    words -= _plurals(medical | removals)
-    words = (words | additions | load_words("short") | GRAMMAR) - medical - removals
-    topics = {"people": load_words("topic_people"), "private": load_words("topic_private") | removals}
-    lists = (words, given, surnames, medical, load_words("medical_tails"), *topics.values())
-    digest = hashlib.sha256("\n\n".join("\n".join(sorted(part)) for part in lists).encode()).hexdigest()
-    return Vocabulary(frozenset(words), frozenset(given), frozenset(surnames), frozenset(names), medical, topics, digest)
+    words = (words - _plurals(medical | sensitive)) | harmless | house
+    topics = {"people": load_words("topic_people"), "private": load_words("topic_private") | sensitive}
+    parts = [frozenset(part) for part in (words - medical - sensitive, given, surnames, ranks, names)]
+    parts += [medical, load_words("code", language)]
+    named = (*parts, load_words("medical_tails"), *topics.values())
+    digest = hashlib.sha256("\n\n".join("\n".join(sorted(part)) for part in named).encode()).hexdigest()
+    return Vocabulary(*parts, topics, digest)
 
 
-def _frequencies() -> tuple[Mapping[str, int], Mapping[str, float]]:
+def _frequencies(pack: Mapping[str, Any]) -> tuple[Mapping[str, int], Mapping[str, float]]:
     """Counts of words, and for each how often it stands like an ordinary word, against how often at all."""
-    folder = resources.files("symspellpy")
-    counts = {word: int(count) for word, count in _rows(folder.joinpath(_WORDS))}
+    folder = resources.files(pack["package"])
+    counts = {word: int(count) for word, count in _rows(folder.joinpath(pack["file"]))}
     used: Counter[str] = Counter()
-    for first, second, count in _rows(folder.joinpath(_PAIRS)):
+    for first, second, count in _rows(folder.joinpath(pack["pairs"])):
         if first in _DETERMINERS:
             used[second] += int(count)
         if second in _FOLLOWERS:
@@ -93,11 +117,23 @@ def _frequencies() -> tuple[Mapping[str, int], Mapping[str, float]]:
     return counts, {word: used[word] / count for word, count in counts.items()}
 
 
-def _names() -> tuple[set[str], Mapping[str, int]]:
+def _names(pack: Mapping[str, Any]) -> tuple[set[str], Mapping[str, int]]:
     """Given names, and family names by rank."""
-    folder = resources.files("names")
-    given = {row[0].lower() for name in ("dist.male.first", "dist.female.first") for row in _rows(folder.joinpath(name))}
-    return given, {row[0].lower(): int(row[3]) for row in _rows(folder.joinpath("dist.all.last"))}
+    folder = resources.files(pack["package"])
+    given = {row[0].lower() for name in pack["given"] for row in _rows(folder.joinpath(name))}
+    return given, {row[0].lower(): int(row[3]) for row in _rows(folder.joinpath(pack["family"]))}
+
+
+def _technical(pack: Mapping[str, Any]) -> set[str]:
+    """Words of three letters or more that programming languages, formats and file types are told by."""
+    files: Counter[str] = Counter()
+    for file in resources.files(pack["package"]).iterdir():
+        if file.name.endswith(".py"):
+            quoted = " ".join(_QUOTED.findall(file.read_text(encoding="utf-8")))
+            files.update({part.lower() for part in _PARTS.findall(quoted)})
+    known = {word for word, count in files.items() if count >= pack["files_min"]}
+    extensions = {ending.lstrip(".") for ending in mimetypes.MimeTypes(()).types_map[True] if ending[1:].isalpha()}
+    return {word for word in known | extensions | set(sys.stdlib_module_names) if len(word) > 2}
 
 
 def _rows(file: Traversable) -> Iterable[list[str]]:
