@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from array import array
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import IntEnum, StrEnum
 
 from byleave.core.codec import Record
@@ -66,7 +66,11 @@ class ActionKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ActionRow:
-    """One action; places are fractions of the screen, -1 for none. `text` is redacted, with typed placeholders."""
+    """One action; places are fractions of the screen, -1 for none. `text` is redacted, with typed placeholders.
+
+    `first` to `last` are the numbers of the events that it was made of, `clear` of those whose letters or digits stand in it.
+    They exist for the preview, in memory: no record holds them (docs/adr/0003).
+    """
 
     kind: ActionKind
     start_ms: int
@@ -82,6 +86,12 @@ class ActionRow:
     text: str = field(default="", repr=False)
     keys: tuple[str, ...] = ()
     redactions: tuple[str, ...] = ()
+    first: int = field(default=-1, repr=False, compare=False)
+    last: int = field(default=-1, repr=False, compare=False)
+    clear: tuple[int, ...] = field(default=(), repr=False, compare=False)
+
+
+_WRITTEN = tuple(item.name for item in fields(ActionRow) if item.compare)
 
 
 def pack_events(rows: Sequence[EventRow], screen: Screen) -> Record:
@@ -111,9 +121,12 @@ def pack_events(rows: Sequence[EventRow], screen: Screen) -> Record:
 
 def pack_actions(rows: Sequence[ActionRow]) -> Record:
     """The record of `sanitized_actions`."""
-    return {
-        "rows": [asdict(row) | {"kind": row.kind.value, "keys": [*row.keys], "redactions": [*row.redactions]} for row in rows]
-    }
+    return {"rows": [_action_record(row) for row in rows]}
+
+
+def _action_record(row: ActionRow) -> Record:
+    written = {name: getattr(row, name) for name in _WRITTEN}
+    return written | {"kind": row.kind.value, "keys": [*row.keys], "redactions": [*row.redactions]}
 
 
 def unpack_actions(record: Record) -> list[ActionRow]:

@@ -80,7 +80,7 @@ class Hold:
             self._click(event.button, rules, rows)
         context = self.context
         place = (event.x / screen.width, event.y / screen.height) if screen.width and screen.height else (-1.0, -1.0)
-        item = Item(POINTER, event.at_ms, context.app, context.level, _outcome(context.level), 1, (event, *place))
+        item = Item(POINTER, event.at_ms, context.app, context.level, _outcome(context.level), 1, (event, *place), event.seq)
         self.waiting.take(item, rows)
 
     def focus(self, event: FocusEvent, rules: Rules, rows: Rows) -> None:
@@ -156,7 +156,7 @@ class Hold:
 
     def _text(self, event: KeyEvent, text: str, data: str | None, rules: Rules, rows: Rows) -> None:
         at_ms, context, piece = event.at_ms, self.context, self.piece
-        item = Item(TEXT, at_ms, context.app, context.text_level, Outcome.PENDING, 1 + self.loose, data)
+        item = Item(TEXT, at_ms, context.app, context.text_level, Outcome.PENDING, 1 + self.loose, data, event.seq)
         self.loose = 0
         self.waiting.items.append(item)
         if data is None:
@@ -337,7 +337,7 @@ class Hold:
         for label in labels:
             account.found(label)
         start = Level(max(self.context.text_level, piece.level))
-        level = record_level(start, text, labels, rules.policy, rules.vocabulary.topics)
+        level = record_level(start, text, labels, rules)
         piece.level = level
         outcome = _outcome(level)
         owners = piece.owners[:size]
@@ -356,7 +356,8 @@ class Hold:
                 owner.at_ms = start_ms
         action = ActionRow(
             ActionKind.TYPE, rounded(start_ms), rounded(end_ms), self.context.app, text=sanitized_text(text, spans),
-            redactions=tuple(labels),
+            redactions=tuple(labels), first=min(owner.seq for owner in owners), last=max(owner.seq for owner in owners),
+            clear=_clear(text, owners, spans),
         )  # fmt: skip
         self.waiting.put_before(outcome, action, level)
 
@@ -376,7 +377,7 @@ class Hold:
         """A key that is an action by itself; with `names` empty it is counted and not written."""
         context = self.context
         shown = (key,) if names is None else names
-        item = Item(KEY, event.at_ms, context.app, context.level, _outcome(context.level), 1 + self.loose, shown)
+        item = Item(KEY, event.at_ms, context.app, context.level, _outcome(context.level), 1 + self.loose, shown, event.seq)
         self.loose = 0
         self._remember_down(event.key, item)
         self.waiting.take(item, rows)
@@ -408,6 +409,15 @@ class Hold:
     def _settle_loose(self) -> None:
         self.account.settle(_outcome(self.context.text_level), self.loose)
         self.loose = 0
+
+
+def _clear(text: str, owners: list[Item], spans: list[Span]) -> tuple[int, ...]:
+    """Numbers of the events of which a letter or digit is in no span."""
+    found, at = set[int](), 0
+    for start, end in (*((span.start, span.end) for span in spans), (len(text), len(text))):
+        found.update(owner.seq for char, owner in zip(text[at:start], owners[at:start], strict=True) if char.isalnum())
+        at = end
+    return tuple(sorted(found))
 
 
 def _outcome(level: int) -> Outcome:

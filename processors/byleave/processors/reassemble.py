@@ -36,7 +36,8 @@ class Outcome(IntEnum):
 class Item:
     """One place in a session's sequence: an event that waits for its turn, with those that share its fate.
 
-    `count` is 0 once the item is settled. `data` is what it becomes: a pointer event, a key's name, or for text None.
+    `count` is 0 once the item is settled. `data` is what it becomes: a pointer event, a key's name, or for text None. `seq` is
+    the event's number.
     """
 
     kind: int
@@ -46,6 +47,7 @@ class Item:
     outcome: Outcome = Outcome.PENDING
     count: int = 1
     data: Any = field(default=None, repr=False)
+    seq: int = -1
 
 
 TEXT, POINTER, KEY, TYPED = range(4)

@@ -36,6 +36,8 @@ class Click:
     py: int
     x: float
     y: float
+    first: int = -1
+    last: int = -1
     times: int = 0
 
 
@@ -51,6 +53,8 @@ class Scroll:
     y: float
     dx: int
     dy: int
+    first: int = -1
+    last: int = -1
 
 
 @dataclass(slots=True)
@@ -123,7 +127,8 @@ class Reducer:
             last.button == event.button and event.at_ms - last.down_ms <= CLICK_MS_MAX and _near(last, event) and last.times < 3
         ):
             self._end_click(rows)
-        self.down = Click(app, level, event.button, event.at_ms, event.at_ms, event.at_ms, event.x, event.y, x, y)
+        at_ms, seq = event.at_ms, event.seq
+        self.down = Click(app, level, event.button, at_ms, at_ms, at_ms, event.x, event.y, x, y, seq, seq)
 
     def _button_up(self, event: PointerEvent, x: float, y: float, rows: Rows) -> None:
         down = self.down
@@ -134,9 +139,12 @@ class Reducer:
             self._end_click(rows)
             start, end = rounded(down.start_ms), rounded(event.at_ms)
             name = _BUTTONS.get(down.button, "")
-            rows.action(down.level, ActionRow(ActionKind.DRAG, start, end, down.app, name, down.x, down.y, x, y))
+            drag = ActionRow(
+                ActionKind.DRAG, start, end, down.app, name, down.x, down.y, x, y, first=down.first, last=event.seq
+            )
+            rows.action(down.level, drag)
             return
-        down.end_ms = event.at_ms
+        down.end_ms, down.last = event.at_ms, event.seq
         self._release_down(rows)
 
     def _release_down(self, rows: Rows) -> None:
@@ -148,7 +156,7 @@ class Reducer:
             self.click = down
         else:
             self.click.times += 1
-            self.click.down_ms, self.click.end_ms = down.down_ms, down.end_ms
+            self.click.down_ms, self.click.end_ms, self.click.last = down.down_ms, down.end_ms, down.last
         if self.click.times == 3:
             self._end_click(rows)
 
@@ -157,23 +165,27 @@ class Reducer:
         if click is not None:
             kind, name = _CLICKS[min(click.times, 3) - 1], _BUTTONS.get(click.button, "")
             start, end = rounded(click.start_ms), rounded(click.end_ms)
-            rows.action(click.level, ActionRow(kind, start, end, click.app, name, click.x, click.y))
+            row = ActionRow(kind, start, end, click.app, name, click.x, click.y, first=click.first, last=click.last)
+            rows.action(click.level, row)
 
     def _turn(self, event: PointerEvent, x: float, y: float, app: str, level: int, rows: Rows) -> None:
         self._end_click(rows)
         last = self.scroll
         if last is not None and last.app == app and event.at_ms - last.end_ms <= SCROLL_GAP_MS_MAX:
-            last.end_ms, last.dx, last.dy = event.at_ms, last.dx + event.dx, last.dy + event.dy
+            last.end_ms, last.dx, last.dy, last.last = event.at_ms, last.dx + event.dx, last.dy + event.dy, event.seq
             return
         self._end_scroll(rows)
-        self.scroll = Scroll(app, level, event.at_ms, event.at_ms, x, y, event.dx, event.dy)
+        self.scroll = Scroll(app, level, event.at_ms, event.at_ms, x, y, event.dx, event.dy, event.seq, event.seq)
 
     def _end_scroll(self, rows: Rows) -> None:
         scroll, self.scroll = self.scroll, None
         if scroll is not None:
             start, end = rounded(scroll.start_ms), rounded(scroll.end_ms)
-            place = {"x": scroll.x, "y": scroll.y, "dx": scroll.dx, "dy": scroll.dy}
-            rows.action(scroll.level, ActionRow(ActionKind.SCROLL, start, end, scroll.app, **place))  # type: ignore[arg-type]
+            row = ActionRow(
+                ActionKind.SCROLL, start, end, scroll.app, x=scroll.x, y=scroll.y, dx=scroll.dx, dy=scroll.dy,
+                first=scroll.first, last=scroll.last,
+            )  # fmt: skip
+            rows.action(scroll.level, row)
 
 
 def _near(click: Click, event: PointerEvent) -> bool:

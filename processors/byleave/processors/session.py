@@ -69,10 +69,11 @@ class EndpointState:
         return self.account.next_seq
 
 
-def feed(state: EndpointState, batch: AdmittedBatch, rules: Rules) -> list[SanitizedBatch]:
+def feed(state: EndpointState, batch: AdmittedBatch, rules: Rules, rows: Rows | None = None) -> list[SanitizedBatch]:
     """What `batch` gives, and what it decides of what was held: at most one sanitized batch for each content and level.
 
     A batch of a new session closes the session before it first, as vanished; its account then stands in `state.closed`.
+    `rows`, empty, gets the rows of the batch's own session themselves: they know their source (the preview).
     Raises Refused before anything changed: `out-of-order`, `duplicate-sequence`, `session-ended`.
     """
     header = batch.header
@@ -85,7 +86,7 @@ def feed(state: EndpointState, batch: AdmittedBatch, rules: Rules) -> list[Sanit
             state.closed.append((state.session, state.account))
             state.past = [*state.past, state.session][-PAST_SESSIONS_MAX:]
         state.session, state.ended, state.hold, state.rows_written = header.session, False, Hold(Waiting(Account())), {}
-    rows = Rows()
+    rows = Rows() if rows is None else rows
     _apply(state, batch, rules, rows)
     return out + _sanitized(state, batch, rules, rows)
 

@@ -21,7 +21,7 @@ from byleave.processors.reduce import Click, Reducer, Scroll
 from byleave.processors.session import EndpointState
 from byleave.processors.waiting import Waiting
 
-VERSION = 2
+VERSION = 3
 _FIELD = (
     "app", "level", "context", "anchored", "open_left", "disturbed", "caret", "anchor", "newest_ms", "check_chars", "check_ms",
 )  # fmt: skip
@@ -98,18 +98,21 @@ def _item(item: Item) -> list[Any]:
     if item.kind == POINTER:
         data = [_values(data[0]), *data[1:]]
     elif item.kind == TYPED:
-        data = [data.kind, data.start_ms, data.end_ms, data.app, data.text, data.redactions]
-    return [item.kind, item.at_ms, item.app, item.level, item.outcome, item.count, data]
+        data = [data.kind, data.start_ms, data.end_ms, data.app, data.text, data.redactions, data.first, data.last, data.clear]
+    return [item.kind, item.at_ms, item.app, item.level, item.outcome, item.count, data, item.seq]
 
 
 def _load_item(values: list[Any]) -> Item:
-    kind, at_ms, app, level, outcome, count, data = values
+    kind, at_ms, app, level, outcome, count, data, number = values
     if kind == POINTER:
         (seq, event_ms, what, *place), x, y = data
         data = (PointerEvent(seq, event_ms, Kind(what), *place), x, y)
     elif kind == TYPED:
-        action, start_ms, end_ms, row_app, text, redactions = data
-        data = ActionRow(ActionKind(action), start_ms, end_ms, row_app, text=text, redactions=tuple(redactions))
+        action, start_ms, end_ms, row_app, text, redactions, first, last, clear = data
+        data = ActionRow(
+            ActionKind(action), start_ms, end_ms, row_app, text=text, redactions=tuple(redactions), first=first, last=last,
+            clear=tuple(clear),
+        )  # fmt: skip
     elif isinstance(data, list):
         data = tuple(data)
-    return Item(kind, at_ms, app, level, Outcome(outcome), count, data)
+    return Item(kind, at_ms, app, level, Outcome(outcome), count, data, number)

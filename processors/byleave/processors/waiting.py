@@ -42,7 +42,7 @@ class Waiting:
     def put_before(self, outcome: Outcome, action: ActionRow, level: int) -> None:
         """Puts a decided stretch's action in front of the first key of it that leaves."""
         first = next(n for n, item in enumerate(self.items) if item.kind == TEXT and item.outcome is outcome)
-        self.items.insert(first, Item(TYPED, action.start_ms, action.app, level, outcome, 0, action))
+        self.items.insert(first, Item(TYPED, action.start_ms, action.app, level, outcome, 0, action, action.first))
 
     def _leave(self, item: Item, rows: Rows) -> None:
         """Counts an item for good, with all that shares its fate, and makes its rows."""
@@ -62,5 +62,6 @@ class Waiting:
         elif item.data:
             names: tuple[str, ...] = item.data
             action, at_ms = (ActionKind.PRESS if len(names) == 1 else ActionKind.HOTKEY), rounded(item.at_ms)
-            row = ActionRow(action, at_ms, at_ms, item.app, keys=names)
+            clear = (item.seq,) if len(names[-1]) == 1 else ()
+            row = ActionRow(action, at_ms, at_ms, item.app, keys=names, first=item.seq, last=item.seq, clear=clear)
             self.reducer.key(item.at_ms, item.app, item.level, NAMED.get(names[-1], KeyClass.CHAR), row, rows)
