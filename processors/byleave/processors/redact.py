@@ -14,6 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
+from byleave.processors.harmless import find_harmless
+from byleave.processors.identifiers import is_ordinary, stands_as_code
 from byleave.processors.lexicon import load_labels, load_words
 from byleave.processors.reassemble import UNKNOWN_CHAR
 from byleave.processors.rules import Rules
@@ -33,11 +35,7 @@ class Span:
 LABELS = tuple(load_labels())
 """What a placeholder may say. Where two claim a span, the later wins: it says more, or is worse."""
 _RANK = {label: rank for rank, label in enumerate(LABELS)}
-_GONE = {What.UNKNOWN: "WORD", What.NUMBER: "NUMBER", What.IDENTIFIER: "WORD", What.MEDICAL: "MEDICAL"}
-_HASH_CUE = re.compile(
-    r"(?i)\b(?:git show|git log|commits?|sha256|sha512|sha1|md5|digest|checksum|etag|revision|cherry-pick|revert"
-    r"|head is now at)\b[^\n]{0,12}?\b([0-9a-f]{7,64})\b"
-)
+_GONE = {What.UNKNOWN: "WORD", What.HALF: "WORD", What.NUMBER: "NUMBER", What.IDENTIFIER: "WORD", What.MEDICAL: "MEDICAL"}
 _CLOSE = re.compile(r"[ .,'/_\-]{0,3}|\s{0,2},?\s{0,2}")
 """What may stand between two neighbours."""
 _IN_NAME = re.compile(r" ?|\. ?|-|'|,? ?\n ?|, ")
@@ -49,6 +47,7 @@ _TITLES = frozenset(("mr", "mrs", "ms", "dr", "prof"))
 _GREETINGS = _TITLES | {"hi", "hey", "hello", "dear", "thanks", "thx", "cc", "named"}
 _MEDICAL_CUES = frozenset(("dx", "rx", "diagnosis", "diagnosed", "treated", "suffering", "suffers", "symptoms"))
 _MEDICAL_TAILS = load_words("medical_tails")
+_KEY_HEADER = frozenset(("begin", "end", "rsa", "dsa", "ec", "openssh", "pgp", "encrypted", "private", "key", "block"))
 _INVISIBLE = frozenset(("Cf", "Cc", "Co", "Cn", "Cs"))
 GROUPED_DIGITS_MIN = 7
 """So many digits in a row of number tokens are one long number."""
@@ -69,6 +68,7 @@ def find_spans(context: str, text: str, rules: Rules, *, open_left: bool = False
     _edges(whole, tokens, open_left and not context, open_right)
     for token in tokens:
         token.label = token.label or _GONE.get(token.what, "")
+    _code(whole, tokens, vocabulary)
     _groups(whole, tokens)
     _patterns(whole, tokens, rules)
     _places(whole, tokens, vocabulary)
@@ -126,6 +126,15 @@ def _doubt_edge(token: Token) -> None:
         token.label = "NUMBER" if token.lower.isdigit() else "WORD"
 
 
+def _code(text: str, tokens: list[Token], vocabulary: Vocabulary) -> None:
+    """Lets unknown words through that can only be names in code, by where they stand and what they look like."""
+    for token in tokens:
+        base = token.lower.removesuffix("'s")
+        unknown = token.what is What.UNKNOWN and base not in vocabulary.family and is_ordinary(base, vocabulary)
+        if (unknown or token.what is What.HALF) and stands_as_code(text, token.start, token.end):
+            token.label, token.what = "", What.CODE
+
+
 def _groups(text: str, tokens: list[Token]) -> None:
     """Long numbers that are written in groups, and words that are spelled letter by letter."""
     group: list[Token] = []
@@ -150,15 +159,23 @@ def _end_group(group: list[Token]) -> None:
 
 
 def _patterns(text: str, tokens: list[Token], rules: Rules) -> None:
-    """Puts the labels of patterns on the tokens that they cover, in part or in whole; lets commit hashes through."""
-    for match in _HASH_CUE.finditer(text):
+    """Puts the labels of patterns on the tokens that they cover, in part or in whole; lets known codes through."""
+    for start, end in find_harmless(text):
         for token in tokens:
-            if match.start(1) <= token.start and token.end <= match.end(1) and token.what is not What.MEDICAL:
+            if start <= token.start and token.end <= end and token.what is not What.MEDICAL:
                 token.label, token.what = "", What.EXEMPT
     for start, end, label in rules.patterns.find(text):
         for token in tokens:
             if token.start < end and start < token.end and _RANK[label] >= _RANK.get(token.label, -1):
-                token.label = label
+                if not _is_only_about(text, token, label):
+                    token.label = label
+
+
+def _is_only_about(text: str, token: Token, label: str) -> bool:
+    """Whether a pattern of keys or addresses takes what only holds the place of one: "xxxx", "BEGIN RSA PRIVATE KEY"."""
+    if label == "PRIVATE_KEY":
+        return token.lower in _KEY_HEADER and text[token.start : token.end].isupper()
+    return (token.what is What.FILLER and label == "API_KEY") or (token.what is What.EXEMPT and label == "IP")
 
 
 def _places(text: str, tokens: list[Token], vocabulary: Vocabulary) -> None:

@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass, field
 from enum import IntEnum
 
+from byleave.processors.identifiers import FILLER_MIN, is_filler, parts_of, unknown_parts
 from byleave.processors.reassemble import UNKNOWN_CHAR
 from byleave.processors.vocabulary import GRAMMAR, Vocabulary
 
@@ -31,9 +32,13 @@ class What(IntEnum):
     NAMELIKE = 8
     """A word that is also a name."""
     UNKNOWN = 9
-    NUMBER = 10
-    IDENTIFIER = 11
-    MEDICAL = 12
+    HALF = 10
+    """Words joined with one that is unknown. Like an unknown word it stays where code stands around it."""
+    NUMBER = 11
+    IDENTIFIER = 12
+    MEDICAL = 13
+    FILLER = 14
+    """Holds the place of a value: stays, even as a key."""
 
 
 @dataclass(slots=True)
@@ -50,17 +55,17 @@ class Token:
 _RUN = re.compile(r"\S+")
 _STARTS = frozenset("_$£€¥@+#" + UNKNOWN_CHAR)
 _LETTERS = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]{1,2})?$")  # noqa: RUF001
-_PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_]+")
 _ONE = re.compile(r"[^\s(){}\[\]<>,;\"'`|=:/\\“”‘’…]+")  # noqa: RUF001
 """Without the punctuation that joins several things."""
-_CUT = re.compile(r"[^\s(){}\[\]<>,;\"'`|=:/\\“”‘’…?&]+")  # noqa: RUF001
-_MIXED = re.compile(r"\w[!#$%^&*~?]+\w")
+_CUT = re.compile(r"[^\s(){}\[\]<>,;\"'`|=“”‘’…?&]+")  # noqa: RUF001
+_CUT_FINE = re.compile(r"[^:/\\]+")
 _DIGITS = re.compile(r"[\d.,/:\-]+")
 _LISTED = re.compile(r"\d{1,4}(?:[.]\d{1,2})?(?:,\d{1,4}(?:[.]\d{1,2})?)+,?")
 _THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+(?:[.]\d{1,2})?")
 _SHORT_MIX = re.compile(r"[A-Za-z]{1,2}\d{1,2}[a-z]?|\d{1,2}[A-Za-z]")
 _ENDS = frozenset("_" + UNKNOWN_CHAR)
 _VERSIONED = re.compile(r"[a-z]{2,12}-?\d{1,2}(?:\.\d{1,3}){0,2}")
+_COLOUR = re.compile(r"#(?=[0-9]{0,7}[a-fA-F])(?:[0-9a-fA-F]{3}){1,2}(?:[0-9a-fA-F]{2})?")
 _SMALL = re.compile(r"\d{1,4}")
 _UNITS = (
     "ms|us|ns|s|secs?|mins?|m|h|hrs?|d|w|[kmgt]i?b|px|em|rem|vh|vw|x|st|nd|rd|th|mm|cm|km|[kmg]?hz|fps|rps|qps|bits?|pt|%|k"
@@ -73,8 +78,10 @@ _EXEMPT = re.compile(
     | 20[1-3]\d(?:-[01]\d(?:-[0-3]\d(?:T[\d:.]{{4,12}}Z?)?)?)? | 20[1-3]\d/[01]?\d/[0-3]?\d  # dates of our time
     | [01]?\d/[0-3]?\d | Q[1-4]
     | \d{{1,2}}[-x]\d{{1,2}} | \d{{1,4}}x\d{{1,4}}                                            # ranges, screens
-    | 127\.0\.0\.1 | 0\.0\.0\.0 | 0x[0-9a-f]{{1,4}} | \d{{2,5}}:\d{{2,5}}                         # and two ports
-    | 16384|32768|65535|65536|10000|100000
+    | 127\.0\.0\.1 | 0\.0\.0\.0(?:/0)? | (?:10(?:\.\d{{1,3}}){{2}}|192\.168\.\d{{1,3}}|172\.(?:1[6-9]|2\d|3[01])\.\d{{1,3}})\.0/\d{{1,2}}
+    | 0x[0-9a-f]{{1,8}} | 0b[01]{{1,16}} | 0o[0-7]{{1,6}} | \d{{2,5}}:\d{{2,5}}                         # and two ports
+    | 20[1-3]\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:-\d{{4}})? | \d{{1,2}}\.\d{{4,6}} | 10000|100000
+    | {"|".join(str(2**power + more) for power in range(13, 41) for more in (-1, 0, 1))}
     """
 )
 
@@ -102,6 +109,19 @@ def _analyse(raw: str, start: int, vocabulary: Vocabulary, out: list[Token]) -> 
         out.append(Token(start + offset, start + offset + len(core), what, core.lower()))
         return
     for part in _CUT.finditer(core):
+        _cut(part.group(), start + offset + part.start(), vocabulary, out)
+
+
+def _cut(raw: str, start: int, vocabulary: Vocabulary, out: list[Token]) -> None:
+    """The tokens of a part of a run: one if it is one thing, else one for each piece between colons and slashes."""
+    core, offset = _trimmed(raw)
+    if not core:
+        return
+    what = _what(core, vocabulary)
+    if what is not None:
+        out.append(Token(start + offset, start + offset + len(core), what, core.lower()))
+        return
+    for part in _CUT_FINE.finditer(core):
         piece, inner = _trimmed(part.group())
         if piece:
             at = start + offset + part.start() + inner
@@ -125,8 +145,12 @@ def _trimmed(raw: str) -> tuple[str, int]:
 
 def _what(core: str, vocabulary: Vocabulary) -> What | None:
     """What `core` is as a whole; None if it has to be cut at its punctuation first."""
+    if len(core) >= FILLER_MIN and is_filler(core):
+        return What.FILLER
     if _LETTERS.match(core):
         return _word(core, vocabulary)
+    if _COLOUR.fullmatch(core):
+        return What.EXEMPT
     if core[0] in "#+$" and len(core) > 1 and not (core[0] == "$" and core[1].isdigit()):
         return _what(core[1:], vocabulary)
     if UNKNOWN_CHAR in core or core[0] in "$£€¥" or ("@" in core and not ("=" in core or "/" in core)):
@@ -156,8 +180,18 @@ def _word(word: str, vocabulary: Vocabulary) -> What:
     if lower in GRAMMAR:
         return What.WORD
     if lower not in vocabulary.words and base not in vocabulary.words:
-        return What.MEDICAL if vocabulary.is_medical(base) else What.UNKNOWN
+        return What.MEDICAL if vocabulary.is_medical(base) else _unknown(word, base, vocabulary)
     return _known(word, lower, base, vocabulary)
+
+
+def _unknown(word: str, base: str, vocabulary: Vocabulary) -> What:
+    """What a word is that the vocabulary does not hold as a whole: a plural, words in camel case, or indeed unknown."""
+    if base[-1] == "s" and base[:-1] in vocabulary.words and len(base) > 4 and not vocabulary.is_handle(base):
+        return What.WORD if word[0].islower() else What.CAPITAL
+    if word[1:].islower() or word.isupper() or base in vocabulary.family:
+        return What.UNKNOWN
+    what = _compound(word, vocabulary)
+    return What.UNKNOWN if what is What.IDENTIFIER else what
 
 
 def _known(word: str, lower: str, base: str, vocabulary: Vocabulary) -> What:
@@ -168,14 +202,14 @@ def _known(word: str, lower: str, base: str, vocabulary: Vocabulary) -> What:
         return What.NAMELIKE
     if word[1:] == lower[1:] or word.isupper():
         return What.CAPITAL
-    return What.CODE if all(part.lower() in vocabulary.words for part in _PARTS.findall(word)) else What.UNKNOWN
+    return What.CODE if all(part.lower() in vocabulary.words for part in parts_of(word)) else What.UNKNOWN
 
 
 def _compound(core: str, vocabulary: Vocabulary) -> What:
     """A run joined by dots, hyphens, underscores, camel case or digits: as harmful as the worst of its parts."""
     if core.isascii() and _SHORT_MIX.fullmatch(core):
         return What.SMALL
-    parts = _PARTS.findall(core)
+    parts = parts_of(core)
     digits, letters = [part for part in parts if part.isdigit()], [part.lower() for part in parts if not part.isdigit()]
     if not letters:
         return What.NUMBER if digits else What.SYMBOL
@@ -183,13 +217,9 @@ def _compound(core: str, vocabulary: Vocabulary) -> What:
         return What.MEDICAL
     if _VERSIONED.fullmatch(core) and letters[0] in vocabulary.words:
         return What.CODE
-    return What.IDENTIFIER if _is_strange(core, digits, letters, vocabulary) else What.SMALL if digits else What.CODE
-
-
-def _is_strange(core: str, digits: list[str], letters: list[str], vocabulary: Vocabulary) -> bool:
-    """Whether a joined run is more than words of the vocabulary with a short number."""
-    if not core.isascii() or _MIXED.search(core) or sum(len(part) == 1 for part in letters) > 2:
-        return True
-    if len(digits) > 1 or any(len(part) > 3 for part in digits):
-        return True
-    return any(len(part) > 1 and (part not in vocabulary.words or part in vocabulary.given) for part in letters)
+    unknown = unknown_parts(core, digits, letters, vocabulary)
+    if unknown is None:
+        return What.IDENTIFIER
+    if unknown and (digits or vocabulary.code.isdisjoint(letters)):
+        return What.IDENTIFIER if digits else What.HALF
+    return What.SMALL if digits else What.CODE

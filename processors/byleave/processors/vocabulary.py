@@ -23,11 +23,14 @@ from importlib.resources.abc import Traversable
 from typing import Any
 
 from byleave.core.errors import Misconfigured
+from byleave.processors.harmless import load_shapes
 from byleave.processors.lexicon import load_pack, load_words
 
 USED_LIKE_A_WORD_MIN = 2.0
 SURNAME_RANK_MAX = 8_000
 """Surnames rarer than this are not taken out of the words: nearly every word is somebody's name."""
+RANK_WITH_INITIAL_MAX = 1_000
+"""Family names that make a user name of an initial before them."""
 RARE = 1_500_000
 """A word this rare that is anybody's family name counts as a name."""
 GRAMMAR = load_words("grammar")
@@ -48,14 +51,14 @@ _NOT_MEDICAL = frozenset(("diploma", "diplomas", "oklahoma", "technologist", "ec
 class Vocabulary:
     """Lower-case words. `words` pass the gate; `names` (given and common family names) are doubted; `medical` are labelled.
 
-    `surnames` are the common family names, `family` all that are known; `code` are words that make an identifier of what
-    they are joined with.
+    `surnames` are the common family names, `family` all that are known, with their ranks; `code` are words that make an
+    identifier of what they are joined with.
     """
 
     words: frozenset[str] = field(repr=False)
     given: frozenset[str] = field(repr=False)
     surnames: frozenset[str] = field(repr=False)
-    family: frozenset[str] = field(repr=False)
+    family: Mapping[str, int] = field(repr=False)
     names: frozenset[str] = field(repr=False)
     medical: frozenset[str] = field(repr=False)
     code: frozenset[str] = field(repr=False)
@@ -70,9 +73,9 @@ class Vocabulary:
 
     def is_handle(self, word: str) -> bool:
         """A name, or two joined, or an initial with a family name, as in user names: "jsmith", "johnsmith"."""
-        if word in self.names or word in self.family or word[1:] in self.surnames:
+        if word in self.names or self.family.get(word[1:], RANK_WITH_INITIAL_MAX) < RANK_WITH_INITIAL_MAX:
             return True
-        return any(word[:cut] in self.given and word[cut:] in self.family for cut in range(3, len(word) - 2))
+        return any(word[:cut] in self.given and word[cut:] in self.surnames for cut in range(3, len(word) - 2))
 
 
 @cache
@@ -85,8 +88,7 @@ def load_vocabulary(language: str = "en", house: frozenset[str] = frozenset()) -
     counts, wordlike = _frequencies(pack["counts"])
     given, ranks = _names(pack["names"])
     surnames = {name for name, rank in ranks.items() if rank <= SURNAME_RANK_MAX}
-    lists = {kind: frozenset[str]().union(*(load_words(name, language) for name in names)) for kind, names in pack["lexicons"].items()}
-    harmless, medical, sensitive = lists["harmless"], lists["medical"], lists["sensitive"]
+    harmless, medical, sensitive = (_lexicon(pack, kind, language) for kind in ("harmless", "medical", "sensitive"))
     if refused := sorted(house & (medical | sensitive)):
         raise Misconfigured(f"house words: {len(refused)} of them are in the sensitive lexicons, {refused[0]!r} is the first")
     names = (given | surnames) - harmless - house
@@ -97,11 +99,17 @@ def load_vocabulary(language: str = "en", house: frozenset[str] = frozenset()) -
     words -= {word for word in words if _MEDICAL_ENDINGS.match(word) and word not in _NOT_MEDICAL and len(word) > 6}
     words = (words - _plurals(medical | sensitive)) | harmless | house
     topics = {"people": load_words("topic_people"), "private": load_words("topic_private") | sensitive}
-    parts = [frozenset(part) for part in (words - medical - sensitive, given, surnames, ranks, names)]
-    parts += [medical, load_words("code", language)]
-    named = (*parts, load_words("medical_tails"), *topics.values())
-    digest = hashlib.sha256("\n\n".join("\n".join(sorted(part)) for part in named).encode()).hexdigest()
-    return Vocabulary(*parts, topics, digest)
+    words -= medical | sensitive
+    code = load_words("code", language)
+    parts = (words, given, surnames, ranks, names, medical, code, load_words("medical_tails", language), *topics.values())
+    lists = "\n\n".join("\n".join(sorted(part)) for part in parts)
+    digest = hashlib.sha256(f"{lists}\n\n{load_shapes(language)[1]}".encode()).hexdigest()
+    known, given_names, common = frozenset(words), frozenset(given), frozenset(surnames)
+    return Vocabulary(known, given_names, common, ranks, frozenset(names), medical, code, topics, digest)
+
+
+def _lexicon(pack: Mapping[str, Any], kind: str, language: str) -> frozenset[str]:
+    return frozenset[str]().union(*(load_words(name, language) for name in pack["lexicons"][kind]))
 
 
 def _frequencies(pack: Mapping[str, Any]) -> tuple[Mapping[str, int], Mapping[str, float]]:

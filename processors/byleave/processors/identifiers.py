@@ -1,0 +1,66 @@
+"""Names of things in code: whether a joined run is one, and whether a word stands where only such a name stands.
+
+Promises  an identifier holds at most one part that the vocabulary does not know, of ordinary letters, and that part is neither
+          a person's name that we know, nor made of two, nor an initial with one. A single unknown word passes only where code
+          stands around it.
+"""
+
+from __future__ import annotations
+
+import re
+
+from byleave.processors.vocabulary import Vocabulary
+
+_PARTS = re.compile(r"[A-Z]{2,}s?(?![a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+|[^\W\d_]+")
+_MIXED = re.compile(r"\w[!#$%^&*?]+\w")
+_VOWEL = re.compile(r"[aeiouy]")
+_HARD = re.compile(r"[^aeiouy]{5}")
+_FILLER = re.compile(
+    r"(?:[A-Za-z]{1,8}[_.\-]?)?(?:[A-Za-z]{1,3})?([A-Za-z0-9~*#])\1{6,}(?:[_\-]([A-Za-z0-9])\2{5,})?=*|([xX*#0])\3{3,}"
+)
+_ASSIGNED = re.compile(r"\s{0,12}[:?.+|\-]{0,3}=(?![=~])")
+_AFTER = re.compile(r"[({\[]|\s?(?:=>|->)|::|!\(|[\"']{1,2}(?:\s?(?:=>|:)|\])|[.]\w{1,30}\(|\s--?[A-Za-z]")
+_BEFORE = re.compile(
+    r"(?:\$\{?|--|::|->|\)\.|(?<![\w.])(?:def|class|fn|func|function|import|const|var|struct|enum|interface|namespace|extends"
+    r"|implements|except|raise new|throw new|throws|void|int|string)[ ])$"
+)
+_TOGETHER_MAX, _PART_MAX = 24, 20
+FILLER_MIN = 4
+
+
+def parts_of(core: str) -> list[str]:
+    """The words and numbers that a joined run is made of: "myKey_2" is "my", "Key", "2"."""
+    return _PARTS.findall(core)
+
+
+def is_filler(core: str) -> bool:
+    """One sign over and over, where a value is to be put: "xxxxxxxx", "ghp_xxxxxxxx", "00000000"."""
+    return _FILLER.fullmatch(core) is not None
+
+
+def unknown_parts(core: str, digits: list[str], letters: list[str], vocabulary: Vocabulary) -> int | None:
+    """How many parts of a joined run the vocabulary does not know, 0 or 1; None if it is no identifier."""
+    if not core.isascii() or _MIXED.search(core) or len(letters) > _TOGETHER_MAX or sum(len(part) == 1 for part in letters) > 2:
+        return None
+    if len(digits) > 2 or any(len(part) > 3 for part in digits) or sum(map(len, digits)) > 4:
+        return None
+    if any(part in vocabulary.given for part in letters if len(part) > 1):
+        return None
+    strange = {part for part in letters if len(part) > 1 and part not in vocabulary.words and part not in vocabulary.code}
+    if not strange:
+        return 0
+    return 1 if len(strange) == 1 and is_ordinary(strange.pop(), vocabulary) else None
+
+
+def is_ordinary(part: str, vocabulary: Vocabulary) -> bool:
+    """Whether an unknown word looks like one of a language, and is nobody's name. `part` in lower case."""
+    if not part.isascii() or len(part) > _PART_MAX or vocabulary.is_handle(part):
+        return False
+    return len(part) <= 5 or (_VOWEL.search(part) is not None and _HARD.search(part) is None)
+
+
+def stands_as_code(text: str, start: int, end: int) -> bool:
+    """Whether `text[start:end]` is assigned, called, declared, a key or a command with options."""
+    if _ASSIGNED.match(text, end) and (start == 0 or text[start - 1] not in "\"'=-_.:/"):
+        return True
+    return _AFTER.match(text, end) is not None or _BEFORE.search(text[max(start - 16, 0) : start]) is not None
