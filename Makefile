@@ -1,6 +1,6 @@
 # `make` alone prints this list. Every target sets up what it needs first.
 .DEFAULT_GOAL := help
-.PHONY: help setup python demo quick test simulate prove model check bench lock
+.PHONY: help setup python demo quick test simulate prove model check bench fuzz lock
 
 BIN = $(if $(wildcard .venv/Scripts/python.exe),.venv/Scripts,.venv/bin)
 ROOMS = schemas core control producers processors sinks deploy
@@ -42,8 +42,12 @@ check: python ## Check style, types, layers, generated files and locks.
 	$(BIN)/byleave generate --check
 	$(PYTEST) -q tests/house
 
-bench: setup ## Measure speed, and print the figures with the machine they were measured on.
+bench: setup ## Measure speed, and redaction beside its peers; print the figures with the machine they were measured on.
 	$(BIN)/python -m bench
+	-$(BIN)/python -m bench redact
+
+fuzz: python ## Throw hostile input at redaction and reassembly, SECONDS=60 each (needs the extra `fuzz`).
+	$(BIN)/python tests/fuzz/run.py --seconds $(or $(SECONDS),60)
 
 lock: python ## Resolve the dependencies anew into the locked, hashed requirements (UPGRADE=1 takes newer ones).
 	bash deploy/lock.sh

@@ -1,8 +1,9 @@
-"""`byleave bench [--json]`: the speed goals of this version, each from one run, with the machine that it ran on."""
+"""`byleave bench [halt | redact] [--json]`: the goals of this version, each from one run, with the machine that it ran on."""
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import sys
 import tempfile
 from pathlib import Path
@@ -18,10 +19,10 @@ HOP_EVENTS = 150_000
 
 
 def main(argv: list[str]) -> int:
-    """All figures, or with `halt` and its options those of the halt."""
-    if argv[:1] == ["halt"]:
-        return halt.main(argv[1:])
-    parser = argparse.ArgumentParser("byleave bench", description=f"{main.__doc__} `byleave bench halt --help` names those.")
+    """All figures; with `halt` or `redact` and their options those of the halt or of redaction."""
+    if argv[:1] in (["halt"], ["redact"]):
+        return int(importlib.import_module(f"bench.{argv[0]}").main(argv[1:]))
+    parser = argparse.ArgumentParser("byleave bench", description=f"{main.__doc__} Each has a --help of its own.")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     as_json = parser.parse_args(argv).json
     console = Console(stderr=True)

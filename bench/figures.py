@@ -29,7 +29,9 @@ class Figure:
 
     @property
     def text(self) -> str:
-        return f"{self.found:,.0f}" if self.found >= 100 or self.found == int(self.found) else f"{self.found:.1f}"
+        if self.found >= 100 or self.found == int(self.found):
+            return f"{self.found:,.0f}"
+        return f"{self.found:.1f}" if self.found >= 10 else f"{self.found:.2f}"
 
 
 def report(figures: Sequence[Figure], *, as_json: bool, more: Mapping[str, Any] | None = None) -> int:
