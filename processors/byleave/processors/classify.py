@@ -6,13 +6,13 @@ chat.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from byleave.core.events import Window
 from byleave.core.levels import Level
 from byleave.processors.policy import UNKNOWN, Policy
+from byleave.processors.rules import Rules
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,21 +34,24 @@ NOWHERE = Context(UNKNOWN.name, Level.SECRET, Level.SECRET)
 
 
 def context_of(window: Window, policy: Policy) -> Context:
-    """The context of `window`. A site goes before its browser; a secure window is 4; without a layout its keys are 4."""
-    category = policy.site(window.site) if window.site else policy.app(window.app)
-    level = Level.SECRET if window.secure else category.level
+    """The context of `window`: the highest of its application, its site and its title. Doubt is 4.
+
+    Of a browser the site decides; without one it is in doubt. A site in another application, or in one that is not known,
+    lowers nothing. In a secure window all is 4; without a layout its keys are.
+    """
+    app, site = policy.app(window.app), policy.site(window.site) if window.site else None
+    category = app if site is None else site
+    level = category.level if app.pages or (site and not window.app) else max(app.level, category.level)
+    title = policy.title(window.title, category.name)
+    level = Level.SECRET if window.secure else max(level, title.level if title else level)
     text_level = Level.SECRET if not window.layout else max(level, Level.INTERNAL)
     return Context(category.name, level, text_level, category.enter_submits, category.readline)
 
 
-_WORD = re.compile(r"[a-z]+(?:-[a-z]+)?")
-
-
-def record_level(start: Level, text: str, labels: Iterable[str], policy: Policy, topics: Mapping[str, frozenset[str]]) -> Level:
-    """The level of a stretch of raw text: at least `start`, raised by the labels found in it and by topic words."""
-    level = max((policy.labels.get(label, start) for label in labels), default=start)
+def record_level(start: Level, text: str, labels: Collection[str], rules: Rules) -> Level:
+    """The level of a stretch of raw text: at least `start`, raised by the labels found in it and by what it is about."""
+    level = max((rules.policy.labels.get(label, Level.SECRET) for label in labels), default=start)
     level = max(level, start)
-    for topic, raised in policy.topics.items():
-        if raised > level and not topics[topic].isdisjoint(_WORD.findall(text.lower())):
-            level = raised
-    return level
+    if level == Level.SECRET:
+        return level
+    return max([level, *(rules.policy.topics[verdict.topic] for verdict in rules.topics.judge(text, labels))])

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 
 from byleave.core.errors import Misconfigured
 from byleave.processors import patterns
+from byleave.processors.lexicon import load_labels
 from byleave.processors.policy import Policy, load_policy
+from byleave.processors.topics import Topics, load_topics
 from byleave.processors.vocabulary import Vocabulary, load_vocabulary
 
 RULES_VERSION = "1"
@@ -21,17 +23,18 @@ class Rules:
     vocabulary: Vocabulary
     patterns: patterns.Patterns
     policy: Policy
+    topics: Topics
     digest: str = field(default="")
 
 
 def load_rules(policy_text: str | None = None, *, house: frozenset[str] = frozenset()) -> Rules:
     """The rules that are shipped, with another level policy if `policy_text` is given and the operator's words. Raises Misconfigured."""
     vocabulary, policy, shapes = load_vocabulary("en", house), load_policy(policy_text), patterns.load_patterns()
-    strange = sorted(set(policy.topics) - set(vocabulary.topics))
-    if strange:
-        raise Misconfigured(
-            f"level policy: topic {strange[0]!r} has no word list; known are {', '.join(sorted(vocabulary.topics))}"
-        )
-    parts = (RULES_VERSION, vocabulary.digest, shapes.digest, policy.text)
+    topics = load_topics()
+    for what, named, known in (("topic", policy.topics, topics.names), ("label", policy.labels, load_labels())):
+        if strange := sorted(set(named) ^ set(known)):
+            said = "has no level" if strange[0] in known else f"does not exist; known are {', '.join(sorted(known))}"
+            raise Misconfigured(f"level policy: the {what} {strange[0]!r} {said}")
+    parts = (RULES_VERSION, vocabulary.digest, shapes.digest, topics.digest, policy.text)
     digest = hashlib.sha256("\0".join(hashlib.sha256(part.encode()).hexdigest() for part in parts).encode()).hexdigest()
-    return Rules(vocabulary, shapes, policy, digest)
+    return Rules(vocabulary, shapes, policy, topics, digest)

@@ -62,7 +62,6 @@ class Vocabulary:
     names: frozenset[str] = field(repr=False)
     medical: frozenset[str] = field(repr=False)
     code: frozenset[str] = field(repr=False)
-    topics: Mapping[str, frozenset[str]] = field(repr=False)
     digest: str
 
     def is_medical(self, word: str) -> bool:
@@ -98,14 +97,13 @@ def load_vocabulary(language: str = "en", house: frozenset[str] = frozenset()) -
     words |= _technical(pack["technical"]) - names - ranks.keys()
     words -= {word for word in words if _MEDICAL_ENDINGS.match(word) and word not in _NOT_MEDICAL and len(word) > 6}
     words = (words - _plurals(medical | sensitive)) | harmless | house
-    topics = {"people": load_words("topic_people"), "private": load_words("topic_private") | sensitive}
     words -= medical | sensitive
     code = load_words("code", language)
-    parts = (words, given, surnames, ranks, names, medical, code, load_words("medical_tails", language), *topics.values())
+    parts = (words, given, surnames, ranks, names, medical, code, load_words("medical_tails", language))
     lists = "\n\n".join("\n".join(sorted(part)) for part in parts)
     digest = hashlib.sha256(f"{lists}\n\n{load_shapes(language)[1]}".encode()).hexdigest()
     known, given_names, common = frozenset(words), frozenset(given), frozenset(surnames)
-    return Vocabulary(known, given_names, common, ranks, frozenset(names), medical, code, topics, digest)
+    return Vocabulary(known, given_names, common, ranks, frozenset(names), medical, code, digest)
 
 
 def _lexicon(pack: Mapping[str, Any], kind: str, language: str) -> frozenset[str]:

@@ -34,7 +34,7 @@ def test_context(rules: Rules, window: Window, app: str, level: int, text_level:
 
 def test_the_highest_of_context_labels_and_topics_wins(rules: Rules) -> None:
     def level(text: str, *labels: str, start: Level = Level.INTERNAL) -> int:
-        return record_level(start, text, labels, rules.policy, rules.vocabulary.topics)
+        return record_level(start, text, labels, rules)
 
     assert level("the plan", "EMAIL", "NAME", "NUMBER") == 2
     assert level("the plan", "EMAIL", "US_SSN") == 4

@@ -1,0 +1,160 @@
+"""What a text is about, as far as its level depends on it: a small linear model over lists that people can read.
+
+`languages/en/levels.toml` holds features: words and short phrases of one kind, the topic that they speak for, and what one of
+them weighs. Words of technique and trade weigh against, so that talk *about* payroll software is not talk about pay.
+
+Promises  a sentence that is added never takes a topic away: each run of up to three sentences is judged by itself, and one that
+          is over the line is enough. A label that is found never weighs against.
+Refuses   a file with an unknown key, a phrase in two features, or a label that weighs against (Misconfigured).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import tomllib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import resources
+
+from byleave.core.errors import Misconfigured
+
+RUN_MAX = 3
+"""Sentences that are judged together."""
+COUNT_MAX = 2
+"""Words of one kind that stand oftener than this in a run weigh no more for it."""
+STEM_MIN = 4
+_TOKEN = re.compile(r"[a-z]+(?:'(?!s\b)[a-z]+)?|[0-9]+|[(){}\[\]=<>_|/\\]{1,2}")
+_SENTENCE = re.compile(r"[.!?;]+(?:\s+|$)|\n+")
+_KEYS = {"name", "topic", "label", "weight", "words"}
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """Words of one kind. `topic` is empty if they speak for none; `label` is the one that counts as such a word."""
+
+    name: str
+    topic: str
+    label: str
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a run of sentences is about, how far over the line, and what each feature in it weighed, the weightiest first."""
+
+    topic: str
+    score: float
+    because: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Topics:
+    """The features. `phrases` go by their first word, the longest first; `stems` are beginnings of words."""
+
+    bias: float
+    features: tuple[Feature, ...]
+    phrases: Mapping[str, tuple[tuple[list[str], int], ...]] = field(repr=False)
+    stems: Mapping[str, int] = field(repr=False)
+    digest: str
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Every topic that a text can be about."""
+        return frozenset(feature.topic for feature in self.features if feature.topic)
+
+    def judge(self, text: str, labels: Iterable[str]) -> list[Verdict]:
+        """One verdict for each run of sentences that is over the line and has a word of a topic; empty if none is."""
+        found = set(labels)
+        everywhere = {n: 1 for n, feature in enumerate(self.features) if feature.label in found}
+        sentences = [self.counts(sentence) for sentence in _SENTENCE.split(text)]
+        verdicts = []
+        for first in range(len(sentences)):
+            run = Counter(everywhere)
+            for sentence in sentences[first : first + RUN_MAX]:
+                run.update(sentence)
+                if self.score(run) >= 0:
+                    verdicts.append(self._verdict(run))
+        return [verdict for verdict in verdicts if verdict.topic]
+
+    def score(self, counts: Mapping[int, int]) -> float:
+        """How far a run with so many of each feature is over the line."""
+        return self.bias + sum(self.weight(n, count) for n, count in counts.items())
+
+    def weight(self, place: int, count: int) -> float:
+        """What `count` words of one feature weigh together."""
+        return self.features[place].weight * min(count, COUNT_MAX)
+
+    def counts(self, text: str) -> Counter[int]:
+        """How often each feature stands in a text, by its place in `features`."""
+        return Counter(n for n, _ in self._matches(text))
+
+    def deciding_words(self, text: str) -> Mapping[str, tuple[str, ...]]:
+        """By feature, the words of `text` that count for it: for the person at the terminal, never for a log."""
+        said: dict[str, dict[str, None]] = {}
+        for n, words in self._matches(text):
+            said.setdefault(self.features[n].name, {})[words] = None
+        return {name: tuple(words) for name, words in said.items()}
+
+    def _matches(self, text: str) -> Iterator[tuple[int, str]]:
+        tokens = tokens_of(text)
+        place = 0
+        while place < len(tokens):
+            token, size = tokens[place], 1
+            for rest, n in self.phrases.get(token, ()):
+                if tokens[place + 1 : place + 1 + len(rest)] == rest:
+                    size += len(rest)
+                    yield n, " ".join(tokens[place : place + size])
+                    break
+            else:
+                stem = next((token[:end] for end in range(len(token), STEM_MIN - 1, -1) if token[:end] in self.stems), "")
+                if stem:
+                    yield self.stems[stem], token
+            place += size
+
+    def _verdict(self, run: Mapping[int, int]) -> Verdict:
+        rows = sorted(((self.weight(n, count), n) for n, count in run.items()), reverse=True)
+        topic = next((self.features[n].topic for weight, n in rows if self.features[n].topic), "")
+        return Verdict(topic, self.score(run), tuple((self.features[n].name, weight) for weight, n in rows))
+
+
+def tokens_of(text: str) -> list[str]:
+    """Words, numbers and runs of signs, in lower case."""
+    return _TOKEN.findall(text.lower().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'"))
+
+
+@cache
+def load_topics() -> Topics:
+    """The topics of `languages/en/levels.toml`. Raises Misconfigured."""
+    text = resources.files(__package__).joinpath("languages", "en", "levels.toml").read_text(encoding="utf-8")
+    return read_topics(text)
+
+
+def read_topics(text: str) -> Topics:
+    """The topics of such a file. Raises Misconfigured."""
+    raw = tomllib.loads(text)
+    features: list[Feature] = []
+    stems: dict[str, int] = {}
+    whole: dict[tuple[str, ...], int] = {}
+    for n, entry in enumerate(raw["feature"]):
+        if set(entry) - _KEYS:
+            raise Misconfigured(f"levels.toml: feature {n} has an unknown key; known are {', '.join(sorted(_KEYS))}")
+        features.append(Feature(entry["name"], entry.get("topic", ""), entry.get("label", ""), entry["weight"]))
+        if (features[n].label or features[n].topic) and features[n].weight < 0:
+            raise Misconfigured(f"levels.toml: {features[n].name!r} speaks for a topic or a label and weighs against it")
+        for phrase in filter(None, map(str.strip, entry.get("words", "").split(","))):
+            _enter(phrase, n, stems, whole)
+    phrases: dict[str, list[tuple[list[str], int]]] = {}
+    for words, n in sorted(whole.items(), key=lambda row: -len(row[0])):
+        phrases.setdefault(words[0], []).append((list(words[1:]), n))
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return Topics(raw["bias"], tuple(features), {word: tuple(rows) for word, rows in phrases.items()}, stems, digest)
+
+
+def _enter(phrase: str, n: int, stems: dict[str, int], whole: dict[tuple[str, ...], int]) -> None:
+    tokens, stem = tuple(tokens_of(phrase)), phrase.removesuffix("*")
+    known = stems.setdefault(stem, n) if stem != phrase else whole.setdefault(tokens, n)
+    if known != n or not tokens:
+        raise Misconfigured(f"levels.toml: {phrase!r} is in two features, or is no word; keep one")
