@@ -26,7 +26,7 @@ from byleave.processors.keyboard import (
     plain_key,
     shortcut_names,
 )
-from byleave.processors.reassemble import KEY, PASTED, POINTER, REDACTED, TEXT, UNKNOWN_CHAR, Field, Item, Outcome
+from byleave.processors.reassemble import KEY, PASTED, POINTER, REDACTED, TEXT, UNKNOWN_CHAR, Field, Item, Outcome, is_dead
 from byleave.processors.redact import Span, find_spans, safe_cut, sanitized_text
 from byleave.processors.reduce import Rows, rounded
 from byleave.processors.rules import Rules
@@ -91,8 +91,8 @@ class Hold:
         self.shortcuts = 0
         window = event.window
         self.context = context_of(window, rules.policy)
-        self.handle = window.handle
         place = f"{window.app}\n{window.site}"
+        self.handle = window.handle
         known = self.fields.pop(window.handle, None)
         self.piece = known if known is not None and known.app == place else Field(place)
         self.fields[window.handle] = self.piece
@@ -140,7 +140,7 @@ class Hold:
             return
         self.shortcuts = 0
         if len(key) == 1:
-            self._text(event, key, None, rules, rows)
+            self._char(event, key, rules, rows)
         elif key == "space":
             self._text(event, " ", None, rules, rows)
         elif key in EDITING:
@@ -154,15 +154,26 @@ class Hold:
         else:
             self._text(event, UNKNOWN_CHAR, None, rules, rows)
 
+    def _char(self, event: KeyEvent, key: str, rules: Rules, rows: Rows) -> None:
+        """A key that puts one character. A dead key is an unknown one until its letter comes."""
+        if is_dead(key):
+            self._text(event, UNKNOWN_CHAR, key, rules, rows)
+        elif (dead := self.piece.compose(key)) is not None:
+            dead.count += 1 + self.loose
+            self.loose = 0
+            self._remember_down(event.key, dead)
+        else:
+            self._text(event, key, None, rules, rows)
+
     def _text(self, event: KeyEvent, text: str, data: str | None, rules: Rules, rows: Rows) -> None:
         at_ms, context, piece = event.at_ms, self.context, self.piece
         item = Item(TEXT, at_ms, context.app, context.text_level, Outcome.PENDING, 1 + self.loose, data, event.seq)
         self.loose = 0
         self.waiting.items.append(item)
-        if data is None:
+        if data is not PASTED:
             self._remember_down(event.key, item)
         piece.insert(text, item)
-        if (text.isspace() or data is not None) and piece.caret == len(piece.chars):
+        if (text.isspace() or data is PASTED) and piece.caret == len(piece.chars):
             self._let_go(rules, rows)
 
     def _paste(self, event: KeyEvent, rules: Rules, rows: Rows) -> None:
@@ -185,8 +196,10 @@ class Hold:
         self._after_edit(rows)
 
     def _move(self, event: KeyEvent, key: str, modifiers: Modifiers, rules: Rules, rows: Rows) -> None:
-        select = bool(modifiers & Modifiers.SHIFT)
-        if self.piece.chars and self.piece.move(key, select, bool(modifiers & (Modifiers.CONTROL | Modifiers.ALT))):
+        select, word = bool(modifiers & Modifiers.SHIFT), bool(modifiers & (Modifiers.CONTROL | Modifiers.ALT))
+        # With meta, or control and home, it goes to an end that only some systems agree on.
+        far = modifiers & Modifiers.META or (key == "home" and word and self.piece.context)
+        if self.piece.chars and not far and self.piece.move(key, select, word):
             self._withheld(event)  # how far the caret moved would tell the length of what it passed
             return
         if self.piece.chars or not (key == "end" and self.piece.anchored):
@@ -194,10 +207,12 @@ class Hold:
         self._named(event, key, rules, rows)
 
     def _enter(self, event: KeyEvent, rules: Rules, rows: Rows) -> None:
+        if self.piece.anchor >= 0:
+            self.piece.erase_selection()  # the new line stands in its place
         self.decide(rules, rows, closed=True)
         self.piece.remember("\n")
         self._key_row(event, "enter", rows)
-        if self.context.enter_submits:
+        if self.context.enter_submits and not event.modifiers & Modifiers.SHIFT:
             self.piece.level = 0
             self.piece.anchored, self.piece.open_left = True, False
 
@@ -205,7 +220,7 @@ class Hold:
         if key == "tab":
             self.decide(rules, rows, closed=not self.context.readline)
             # At a prompt tab completes: what stands before the caret then is not known.
-            self.piece.restart(anchored=not self.context.readline, open_left=self.context.readline)
+            self.piece.lose_caret() if self.context.readline else self.piece.restart()
         elif key in AWAY or key == "insert":
             self._barrier(rules, rows)
         elif key == "esc":
@@ -227,7 +242,8 @@ class Hold:
         if key == "enter":
             self.decide(rules, rows, closed=True)
         self.shortcuts += 1
-        known = (key in SHORTCUTS or key in NAMED) and self.shortcuts <= SHORTCUTS_IN_A_ROW_MAX
+        code = key.isdigit() and modifiers & COMMAND == Modifiers.ALT  # a character by its number
+        known = (key in SHORTCUTS or key in NAMED) and not code and self.shortcuts <= SHORTCUTS_IN_A_ROW_MAX
         self._key_row(event, key, rows, shortcut_names(key, modifiers) if known else ())
 
     def _line_edit(self, event: KeyEvent, key: str, rules: Rules, rows: Rows) -> bool:
@@ -245,20 +261,23 @@ class Hold:
         return True
 
     def _shortcut_effect(self, key: str, modifiers: Modifiers, rules: Rules, rows: Rows) -> None:
-        if key in ("z", "y"):
-            self.piece.withhold()  # undone text may be any of it, and nobody knows what is left
+        piece, prompt = self.piece, self.context.readline
+        if modifiers & Modifiers.ALT or (prompt and key in ("a", "x")):
+            self._barrier(rules, rows)
+        elif key in ("z", "y") or (key == "x" and piece.anchor < 0):
+            piece.withhold()  # undone or cut text may be any of it, and nobody knows what is left
             self._after_edit(rows)
             self._barrier(rules, rows)
-        elif key == "a" and self.piece.chars:
-            if not self.piece.select_all():
-                self.piece.open_left = True
-        elif key == "x" and self.piece.anchor >= 0:
-            self.piece.erase_selection()
+        elif key == "a" and piece.chars:
+            if not piece.select_all():
+                piece.open_left = True
+        elif key == "x":
+            piece.erase_selection()
             self._after_edit(rows)
-        elif key == "c" and self.context.readline and modifiers & Modifiers.CONTROL:
+        elif key == "c" and prompt and modifiers & (Modifiers.CONTROL | Modifiers.SHIFT) == Modifiers.CONTROL:
             self.decide(rules, rows)
-            self.piece.remember("\n")
-        elif key not in NO_EFFECT_ON_TEXT:
+            piece.remember("\n")
+        elif key not in NO_EFFECT_ON_TEXT or (prompt and modifiers & Modifiers.CONTROL):
             self._barrier(rules, rows)
 
     def _release(self, event: KeyEvent) -> None:
@@ -297,9 +316,10 @@ class Hold:
             text = "".join(piece.chars)
             spans = find_spans(piece.context, text, rules, open_left=piece.open_left, open_right=not closed)
             self._decide(text, spans, len(text), rules)
-            piece.remember(text[: piece.caret])
+            torn = not closed and any(span.start <= piece.caret <= span.end for span in spans)
+            piece.remember(text[: piece.caret], torn=torn)
             if piece.caret < len(text):  # final text stands on both sides of the caret
-                piece.context, piece.anchored, piece.open_left = "", False, True
+                piece.lose_caret()
             piece.clear()
         if self.waiting.items:
             self.waiting.settle(rows)
@@ -337,7 +357,7 @@ class Hold:
         for label in labels:
             account.found(label)
         start = Level(max(self.context.text_level, piece.level))
-        level = record_level(start, text, labels, rules)
+        level = record_level(start, text, labels, rules.policy, rules.vocabulary.topics)
         piece.level = level
         outcome = _outcome(level)
         owners = piece.owners[:size]
@@ -385,12 +405,13 @@ class Hold:
     def _click(self, button: int, rules: Rules, rows: Rows) -> None:
         self.decide(rules, rows)
         if not self.context.readline or button != 1:  # the middle button pastes
-            self.piece.restart(anchored=False, open_left=True)
+            self.piece.level = 0
+            self.piece.lose_caret()
 
     def _barrier(self, rules: Rules, rows: Rows) -> None:
         """Decides what is held; what follows may stand anywhere in the same field."""
         self.decide(rules, rows)
-        self.piece.context, self.piece.anchored, self.piece.open_left = "", False, True
+        self.piece.lose_caret()
 
     def _after_edit(self, rows: Rows) -> None:
         if self.waiting.items and not self.piece.chars:
@@ -399,6 +420,7 @@ class Hold:
     def _withheld(self, event: KeyEvent) -> None:
         self.account.settle(Outcome.WITHHELD, 1 + self.loose)
         self.loose = 0
+        self.piece.newest_ms = event.at_ms
         self._remember_down(event.key, Outcome.WITHHELD)
 
     def _remember_down(self, key: str, owner: Item | Outcome) -> None:

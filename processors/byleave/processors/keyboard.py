@@ -27,8 +27,8 @@ NAMED |= dict.fromkeys(
     KeyClass.FUNCTION)  # fmt: skip
 COMMAND = Modifiers.CONTROL | Modifiers.ALT | Modifiers.META
 SHORTCUTS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789+-=/[],.`")
-NO_EFFECT_ON_TEXT = frozenset("bcisup")
-"""Letters whose shortcut leaves the text and the caret as they are (copy, save, print, weights)."""
+NO_EFFECT_ON_TEXT = frozenset("cisu")
+"""Letters whose shortcut leaves the text and the caret as they are everywhere (copy, italics, save, underline)."""
 _NAMES = ((Modifiers.CONTROL, "ctrl"), (Modifiers.ALT, "alt"), (Modifiers.META, "cmd"), (Modifiers.SHIFT, "shift"))
 
 

@@ -10,6 +10,8 @@ it is read by the detectors, never written again.
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
@@ -19,6 +21,9 @@ UNKNOWN_CHAR = "\ufffd"
 CONTEXT_CHARS_MAX = 120
 PASTED, REDACTED = "pasted", "redacted"
 """`data` of text items that are no single key with a row of its own."""
+
+
+_LAST_WORD, _LAST_LINE = re.compile(r"\S*\s*\Z"), re.compile(r"[^\n]*\Z")
 
 
 class Outcome(IntEnum):
@@ -60,6 +65,7 @@ class Field:
 
     `anchored`: the text before the piece is `context` and nothing else, so that home and ctrl+a are known.
     `open_left`: the piece may continue a token that was never seen (after a click).
+    `torn`: what was decided last was removed up to the caret or around it, and may go on.
     `disturbed`: something was withheld from the piece, so that its times would tell how much.
     """
 
@@ -68,6 +74,7 @@ class Field:
     context: str = field(default="", repr=False)
     anchored: bool = True
     open_left: bool = False
+    torn: bool = False
     disturbed: bool = False
     chars: list[str] = field(default_factory=list, repr=False)
     owners: list[Item] = field(default_factory=list, repr=False)
@@ -98,14 +105,13 @@ class Field:
         """False if the deletion reached text that is final or unknown; what of it was held is gone all the same."""
         if self.anchor >= 0:
             return self.erase_selection() or self.backspace(word, line)
-        to = 0 if line else self._word_start() if word else self.caret - 1
+        to = self._line_start() if line else self._word_start() if word else self.caret - 1
         beyond = to < 0 or ((word or line) and to == 0 and not self._starts_line())
         if self.caret > 0:
             self._erase(max(to, 0), self.caret)
-        elif not beyond:
-            return True
-        if beyond:
-            self.context = self.context[:-1] if to < 0 and not self.open_left else ""
+        if beyond and not self.open_left:
+            before = self.context
+            self.context = _LAST_LINE.sub("", before) if line else _LAST_WORD.sub("", before) if word else before[:-1]
         return not beyond
 
     def delete(self, word: bool = False) -> bool:
@@ -118,7 +124,8 @@ class Field:
         return True
 
     def delete_to_end(self) -> None:
-        self._erase(self.caret, len(self.chars))
+        """Deletes to the end of the line."""
+        self._erase(self.caret, self._line_end())
 
     def erase_selection(self) -> bool:
         """Whether a selection of some length was there; it is gone."""
@@ -138,11 +145,11 @@ class Field:
                 self.caret = low if key == "left" else high
                 return True
         if key == "home":
-            self.caret = 0
-            return self._starts_line()
+            self.caret = self._line_start()
+            return self.caret > 0 or self._starts_line()
         if key == "end":
-            self.caret = len(self.chars)
-            return self.anchored
+            self.caret = self._line_end()
+            return self.caret < len(self.chars) or self.anchored
         step = 1 if key == "right" else -1
         to = self.caret + step if not word else self._word_start() if key == "left" else self._word_end()
         if not 0 <= to <= len(self.chars):
@@ -167,14 +174,38 @@ class Field:
         self._erase(0, len(self.chars))
         self.anchor = -1
 
-    def remember(self, text: str) -> None:
+    def remember(self, text: str, *, torn: bool = False) -> None:
         """`text` became final before the caret."""
-        self.context = (self.context + text)[-CONTEXT_CHARS_MAX:]
+        self.context, self.torn = (self.context + text)[-CONTEXT_CHARS_MAX:], torn
 
-    def restart(self, *, anchored: bool, open_left: bool) -> None:
-        """A new field: nothing of the old one counts for it, and its level starts anew."""
+    def lose_caret(self) -> None:
+        """What follows may stand anywhere. What was typed before stays a cue, and a removed token may go on."""
+        if self.context and self.context[-1] not in (" ", UNKNOWN_CHAR):
+            self.remember(UNKNOWN_CHAR if self.torn else " ", torn=self.torn)
+        self.anchored, self.open_left = False, True
+
+    def restart(self) -> None:
+        """A new field, whose level starts anew; what was typed before it, perhaps its name, stays a cue."""
         self.clear()
-        self.context, self.level, self.anchored, self.open_left = "", 0, anchored, open_left
+        self.remember("\t")
+        self.level, self.anchored, self.open_left = 0, True, False
+
+    def compose(self, char: str) -> Item | None:
+        """The dead key before the caret, if it and `char` are one letter: it stands there now."""
+        owner = self.owners[self.caret - 1] if self.caret and self.anchor < 0 else None
+        if owner is None or not is_dead(owner.data):
+            return None
+        letter = unicodedata.normalize("NFC", char + owner.data)
+        if len(letter) > 1:
+            return None
+        self.chars[self.caret - 1], owner.data = letter, None
+        return owner
+
+    def _line_start(self) -> int:
+        return next((to for to in range(self.caret, 0, -1) if self.chars[to - 1] == "\n"), 0)
+
+    def _line_end(self) -> int:
+        return next((to for to in range(self.caret, len(self.chars)) if self.chars[to] == "\n"), len(self.chars))
 
     def _starts_line(self) -> bool:
         return self.anchored and (not self.context or self.context[-1] == "\n")
@@ -204,3 +235,8 @@ class Field:
             # A paste is one owner of many characters: it is withheld once none of them is left.
             if owner.data is None or owner not in self.owners:
                 owner.outcome = Outcome.WITHHELD
+
+
+def is_dead(data: object) -> bool:
+    """Whether an item's `data` is a dead key's accent, which waits for its letter."""
+    return isinstance(data, str) and len(data) == 1 and unicodedata.combining(data) > 0

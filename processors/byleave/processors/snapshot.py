@@ -23,7 +23,8 @@ from byleave.processors.waiting import Waiting
 
 VERSION = 3
 _FIELD = (
-    "app", "level", "context", "anchored", "open_left", "disturbed", "caret", "anchor", "newest_ms", "check_chars", "check_ms",
+    "app", "level", "context", "anchored", "open_left", "torn", "disturbed", "caret", "anchor", "newest_ms", "check_chars",
+    "check_ms",
 )  # fmt: skip
 
 
