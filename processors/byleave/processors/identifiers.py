@@ -44,7 +44,7 @@ def unknown_parts(core: str, digits: list[str], letters: list[str], vocabulary: 
         return None
     if len(digits) > 2 or any(len(part) > 3 for part in digits) or sum(map(len, digits)) > 4:
         return None
-    if any(part in vocabulary.given for part in letters if len(part) > 1):
+    if any(part in vocabulary.given and part not in vocabulary.code for part in letters if len(part) > 1):
         return None
     strange = {part for part in letters if len(part) > 1 and part not in vocabulary.words and part not in vocabulary.code}
     if not strange:

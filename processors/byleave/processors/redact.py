@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
+
+from byleave.processors.neighbours import CLOSE, TITLES, doubt_lines, pull_neighbours
 
 from byleave.processors.harmless import find_harmless
 from byleave.processors.identifiers import is_ordinary, stands_as_code
@@ -36,20 +38,15 @@ LABELS = tuple(load_labels())
 """What a placeholder may say. Where two claim a span, the later wins: it says more, or is worse."""
 _RANK = {label: rank for rank, label in enumerate(LABELS)}
 _GONE = {What.UNKNOWN: "WORD", What.HALF: "WORD", What.NUMBER: "NUMBER", What.IDENTIFIER: "WORD", What.MEDICAL: "MEDICAL"}
-_CLOSE = re.compile(r"[ .,'/_\-]{0,3}|\s{0,2},?\s{0,2}")
-"""What may stand between two neighbours."""
-_IN_NAME = re.compile(r" ?|\. ?|-|'|,? ?\n ?|, ")
 _JOINED = re.compile(r"\s{0,2},?\s{0,2}|[^\w\n]{0,4}")
 """What may stand between two parts of one thing."""
 _GROUP_GAP = re.compile(r"[ .\-/()]{1,3}")
-_ROW_GAP = re.compile(r"[^\w\n]{1,3}")
-_IN_ROW = frozenset((What.SMALL, What.NUMBER, What.EXEMPT, What.IDENTIFIER))
 _SENTENCE = frozenset('.!?:\n>|"“(=[{;')
-_TITLES = frozenset(("mr", "mrs", "ms", "dr", "prof"))
-_GREETINGS = _TITLES | {"hi", "hey", "hello", "dear", "thanks", "thx", "cc", "named"}
+_GREETINGS = TITLES | load_words("before_names")
+_BESIDE_NAMES = frozenset(("from", "with", "by", "for", "to", "and", "told", "gave", "asks", "than", "that"))
+_NAME_FIELDS = frozenset(("name", "names", "given", "surname", "firstname", "lastname", "attn", "signed", "from", "cc"))
 _MEDICAL_CUES = frozenset(("dx", "rx", "diagnosis", "diagnosed", "treated", "suffering", "suffers", "symptoms"))
-_MEDICAL_TAILS = load_words("medical_tails")
-_KEY_HEADER = frozenset(("begin", "end", "rsa", "dsa", "ec", "openssh", "pgp", "encrypted", "private", "key", "block"))
+_MEDICAL_PAIRS = load_words("medical_pairs")
 _INVISIBLE = frozenset(("Cf", "Cc", "Co", "Cn", "Cs"))
 GROUPED_DIGITS_MIN = 7
 """So many digits in a row of number tokens are one long number."""
@@ -67,7 +64,7 @@ def find_spans(context: str, text: str, rules: Rules, *, open_left: bool = False
     tokens = tokens_of(whole, vocabulary)
     if not tokens:
         return []
-    _edges(whole, tokens, base if open_left else len(whole), open_right)
+    _edges(whole, tokens, open_left and not context, open_right)
     for token in tokens:
         token.label = token.label or _GONE.get(token.what, "")
     _code(whole, tokens, vocabulary)
@@ -75,7 +72,8 @@ def find_spans(context: str, text: str, rules: Rules, *, open_left: bool = False
     _patterns(whole, tokens, rules)
     _places(whole, tokens, vocabulary)
     if any(token.label for token in tokens):
-        _neighbours(whole, tokens, vocabulary)
+        doubt_lines(whole, tokens)
+        pull_neighbours(whole, tokens, vocabulary)
     return _spans(whole, tokens, base)
 
 
@@ -114,25 +112,18 @@ def safe_cut(text: str, spans: list[Span], limit: int) -> int:
     return 0
 
 
-def _edges(text: str, tokens: list[Token], left: int, right: bool) -> None:
-    """Doubts what stands at the edges. `left`: where text begins that may go on from something unseen."""
-    behind = [token for token in tokens if token.end > left]
-    if behind and not any(char.isspace() for char in text[left : behind[0].start]):
-        _doubt_edge(text, behind)
-    if right and not any(char.isspace() for char in text[tokens[-1].end :]):
-        _doubt_edge(text, tokens[::-1])
+def _edges(text: str, tokens: list[Token], left: bool, right: bool) -> None:
+    first, last = tokens[0], tokens[-1]
+    if left and not any(char.isspace() for char in text[: first.start]):
+        _doubt_edge(first)
+    if right and not any(char.isspace() for char in text[last.end :]):
+        _doubt_edge(last)
 
 
-def _doubt_edge(text: str, inwards: list[Token]) -> None:
-    """The token at an edge is plain, or goes; if it is part of a row of numbers, all of that."""
-    for outer, token in zip([None, *inwards], inwards, strict=False):
-        if outer is not None:
-            low, high = sorted((outer, token), key=lambda one: one.start)
-            if token.what not in _IN_ROW or outer.what not in _IN_ROW or not _ROW_GAP.fullmatch(text, low.end, high.start):
-                return
-        plain = token.what in (What.WORD, What.CAPITAL, What.NAMELIKE) and len(token.lower) >= 3
-        if not plain and token.what not in _GONE:
-            token.label = "NUMBER" if token.lower.isdigit() else "WORD"
+def _doubt_edge(token: Token) -> None:
+    plain = token.what in (What.WORD, What.CAPITAL, What.NAMELIKE) and len(token.lower) >= 3
+    if not plain and token.what not in _GONE:
+        token.label = "NUMBER" if token.lower.isdigit() else "WORD"
 
 
 def _code(text: str, tokens: list[Token], vocabulary: Vocabulary) -> None:
@@ -169,21 +160,19 @@ def _end_group(group: list[Token]) -> None:
 
 def _patterns(text: str, tokens: list[Token], rules: Rules) -> None:
     """Puts the labels of patterns on the tokens that they cover, in part or in whole; lets known codes through."""
+    starts = [token.start for token in tokens]
     for start, end in find_harmless(text):
-        for token in tokens:
-            if start <= token.start and token.end <= end and token.what is not What.MEDICAL:
+        for token in tokens[bisect_left(starts, start) : bisect_left(starts, end)]:
+            if token.end <= end and token.what is not What.MEDICAL:
                 token.label, token.what = "", What.EXEMPT
     for start, end, label in rules.patterns.find(text):
-        for token in tokens:
-            if token.start < end and start < token.end and _RANK[label] >= _RANK.get(token.label, -1):
-                if not _is_only_about(text, token, label):
-                    token.label = label
+        for token in tokens[max(bisect_left(starts, start) - 1, 0) : bisect_left(starts, end)]:
+            if start < token.end and _RANK[label] >= _RANK.get(token.label, -1) and not _holds_a_place(token, label):
+                token.label = label
 
 
-def _is_only_about(text: str, token: Token, label: str) -> bool:
-    """Whether a pattern of keys or addresses takes what only holds the place of one: "xxxx", "BEGIN RSA PRIVATE KEY"."""
-    if label == "PRIVATE_KEY":
-        return token.lower in _KEY_HEADER and text[token.start : token.end].isupper()
+def _holds_a_place(token: Token, label: str) -> bool:
+    """Whether a pattern takes what only stands where a key would, or names a whole private network."""
     return (token.what is What.FILLER and label == "API_KEY") or (token.what is What.EXEMPT and label == "IP")
 
 
@@ -192,14 +181,18 @@ def _places(text: str, tokens: list[Token], vocabulary: Vocabulary) -> None:
     last = len(tokens) - 1
     for place, token in enumerate(tokens):
         what = token.what
-        if what is What.NAMELIKE and not token.label:
-            before, after = tokens[place - 1] if place else None, tokens[place + 1] if place < last else None
+        before, after = tokens[place - 1] if place else None, tokens[place + 1] if place < last else None
+        if not token.label and (what is What.NAMELIKE or (token.lower in GRAMMAR and token.lower in vocabulary.given)):
             if _is_name(text, before, token, after):
                 token.label = "NAME"
+        elif what is What.CAPITAL and not token.label and before is not None and before.lower in TITLES:
+            token.label = "NAME" if text[before.end : token.start] in (" ", ". ") else ""
         elif what is What.UNKNOWN:
             known = token.lower.removesuffix("'s") in vocabulary.names
             if token.label == "WORD" and (known or text[token.start].isupper()):
                 token.label = "NAME"
+        elif before is not None and f"{before.lower}_{token.lower.removesuffix('s')}" in _MEDICAL_PAIRS:
+            before.label = token.label = "MEDICAL"
         elif token.lower in _MEDICAL_CUES:
             for value in tokens[place + 1 : place + 4]:
                 if value.label in ("WORD", "NAME"):
@@ -209,49 +202,25 @@ def _places(text: str, tokens: list[Token], vocabulary: Vocabulary) -> None:
 def _is_name(text: str, before: Token | None, token: Token, after: Token | None) -> bool:
     """Whether a word that is also a name is one here: "ask Mark", "hi mark", "Mark Johnson", not "Mark it" or "the mark"."""
     gap = text[before.end : token.start] if before else ""
+    known = before.lower if before is not None else ""
+    if known in _NAME_FIELDS and not gap.strip(" :=>\t\"'"):
+        return True
+    if known in _GREETINGS and not gap.strip(". "):
+        return True
     if not text[token.start].isupper():
-        return before is not None and before.lower in _GREETINGS and not gap.strip(". ")
+        return known in _BESIDE_NAMES and gap == " " and _ends_there(text, token, after)
+    if token.lower in GRAMMAR:
+        return False
     if before is not None and _SENTENCE.isdisjoint(gap):
         return True
     return after is not None and after.what in (What.UNKNOWN, What.NAMELIKE) and text[after.start].isupper()
 
 
-def _neighbours(text: str, tokens: list[Token], vocabulary: Vocabulary) -> None:
-    """What is in doubt goes with what is gone beside it: once along the text, once back."""
-    for before, token in pairwise(tokens):
-        if before.label and not token.label and _CLOSE.fullmatch(text, before.end, token.start):
-            token.label = _pulled(before, token, vocabulary, text, behind=True)
-    for after, token in pairwise(reversed(tokens)):
-        if after.label and not token.label and _CLOSE.fullmatch(text, token.end, after.start):
-            token.label = _pulled(after, token, vocabulary, text, behind=False)
-
-
-def _pulled(gone: Token, doubtful: Token, vocabulary: Vocabulary, text: str, *, behind: bool) -> str:
-    """The label that `doubtful` gets from `gone` beside it, or none. `behind`: it stands after what is gone."""
-    what, label, upper = doubtful.what, gone.label, text[doubtful.start].isupper()
-    if what is What.SMALL:
-        return "MEDICAL" if label == "MEDICAL" else "NUMBER"
-    if what is What.LETTER:
-        initial = upper or text[doubtful.end : doubtful.end + 1] == "."
-        return label if label in ("NAME", "ADDRESS") and initial else ""
-    if what in (What.CAPITAL, What.NAMELIKE):
-        gap = text[gone.end : doubtful.start] if behind else text[doubtful.end : gone.start]
-        heading = text[doubtful.end : doubtful.end + 1] == ":"
-        return _pulled_capital(gone, what, upper and not heading and _IN_NAME.fullmatch(gap) is not None)
-    if what is not What.WORD or doubtful.lower in GRAMMAR:
-        return ""
-    if label == "NAME":
-        return "NAME" if doubtful.lower in (vocabulary.surnames if behind else _TITLES) else ""
-    return "MEDICAL" if label == "MEDICAL" and (not behind or doubtful.lower in _MEDICAL_TAILS) else ""
-
-
-def _pulled_capital(gone: Token, what: What, part: bool) -> str:
-    """Capitals do not pull capitals, else a headline would go for one name in it. `part`: it stands as parts of a name do."""
-    if gone.label == "ADDRESS":
-        return "ADDRESS"
-    if part and gone.label in ("NAME", "WORD") and gone.what is not What.CAPITAL:
-        return "NAME"
-    return "NAME" if gone.label == "NAME" and what is What.NAMELIKE else ""
+def _ends_there(text: str, token: Token, after: Token | None) -> bool:
+    """Whether nothing goes on behind a word as it would behind a noun: "from rose, ", "with mark about it"."""
+    if token.lower in GRAMMAR:
+        return False
+    return after is None or text[token.end : after.start].strip() != "" or after.lower in GRAMMAR
 
 
 def _spans(text: str, tokens: list[Token], base: int) -> list[Span]:
@@ -261,7 +230,7 @@ def _spans(text: str, tokens: list[Token], base: int) -> list[Span]:
         if not token.label or token.end <= base:
             continue
         start, label = max(token.start - base, 0), token.label
-        if out and (_JOINED if label == out[-1].label else _CLOSE).fullmatch(text, base + out[-1].end, base + start):
+        if out and (_JOINED if label == out[-1].label else CLOSE).fullmatch(text, base + out[-1].end, base + start):
             last = out.pop()
             start, label = last.start, max(last.label, label, key=_RANK.__getitem__)
         out.append(Span(start, token.end - base, label))

@@ -28,7 +28,7 @@ class Rules:
 
 
 def load_rules(policy_text: str | None = None, *, house: frozenset[str] = frozenset()) -> Rules:
-    """The rules that are shipped, with another level policy if `policy_text` is given and the operator's words. Raises Misconfigured."""
+    """The shipped rules, with another level policy if `policy_text` is given, and `house` words. Raises Misconfigured."""
     vocabulary, policy, shapes = load_vocabulary("en", house), load_policy(policy_text), patterns.load_patterns()
     topics = load_topics()
     for what, named, known in (("topic", policy.topics, topics.names), ("label", policy.labels, load_labels())):

@@ -54,7 +54,7 @@ class Token:
 
 _RUN = re.compile(r"\S+")
 _STARTS = frozenset("_$£€¥@+#" + UNKNOWN_CHAR)
-_LETTERS = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]{1,2})?$")  # noqa: RUF001
+_LETTERS = re.compile(r"(?:[^\W\d_]['’])?[^\W\d_]+(?:['’][^\W\d_]{1,2})?$")  # noqa: RUF001
 _ONE = re.compile(r"[^\s(){}\[\]<>,;\"'`|=:/\\“”‘’…]+")  # noqa: RUF001
 """Without the punctuation that joins several things."""
 _CUT = re.compile(r"[^\s(){}\[\]<>,;\"'`|=“”‘’…?&]+")  # noqa: RUF001
@@ -66,6 +66,7 @@ _SHORT_MIX = re.compile(r"[A-Za-z]{1,2}\d{1,2}[a-z]?|\d{1,2}[A-Za-z]")
 _ENDS = frozenset("_" + UNKNOWN_CHAR)
 _VERSIONED = re.compile(r"[a-z]{2,12}-?\d{1,2}(?:\.\d{1,3}){0,2}")
 _COLOUR = re.compile(r"#(?=[0-9]{0,7}[a-fA-F])(?:[0-9a-fA-F]{3}){1,2}(?:[0-9a-fA-F]{2})?")
+_VERSION = re.compile(r"(?<![\d.])\d{1,3}(?:\.\d{1,3}){1,2}(?![\d.]*\.\d)")
 _SMALL = re.compile(r"\d{1,4}")
 _UNITS = (
     "ms|us|ns|s|secs?|mins?|m|h|hrs?|d|w|[kmgt]i?b|px|em|rem|vh|vw|x|st|nd|rd|th|mm|cm|km|[kmg]?hz|fps|rps|qps|bits?|pt|%|k"
@@ -78,7 +79,8 @@ _EXEMPT = re.compile(
     | 20[1-3]\d(?:-[01]\d(?:-[0-3]\d(?:T[\d:.]{{4,12}}Z?)?)?)? | 20[1-3]\d/[01]?\d/[0-3]?\d  # dates of our time
     | [01]?\d/[0-3]?\d | Q[1-4]
     | \d{{1,2}}[-x]\d{{1,2}} | \d{{1,4}}x\d{{1,4}}                                            # ranges, screens
-    | 127\.0\.0\.1 | 0\.0\.0\.0(?:/0)? | (?:10(?:\.\d{{1,3}}){{2}}|192\.168\.\d{{1,3}}|172\.(?:1[6-9]|2\d|3[01])\.\d{{1,3}})\.0/\d{{1,2}}
+    | 127\.0\.0\.1 | 0\.0\.0\.0(?:/0)?
+    | (?:10(?:\.\d{{1,3}}){{2}}|192\.168\.\d{{1,3}}|172\.(?:1[6-9]|2\d|3[01])\.\d{{1,3}})\.0/\d{{1,2}}  # private networks
     | 0x[0-9a-f]{{1,8}} | 0b[01]{{1,16}} | 0o[0-7]{{1,6}} | \d{{2,5}}:\d{{2,5}}                         # and two ports
     | 20[1-3]\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:-\d{{4}})? | \d{{1,2}}\.\d{{4,6}} | 10000|100000
     | {"|".join(str(2**power + more) for power in range(13, 41) for more in (-1, 0, 1))}
@@ -149,14 +151,19 @@ def _what(core: str, vocabulary: Vocabulary) -> What | None:
         return What.FILLER
     if _LETTERS.match(core):
         return _word(core, vocabulary)
-    if _COLOUR.fullmatch(core):
-        return What.EXEMPT
     if core[0] in "#+$" and len(core) > 1 and not (core[0] == "$" and core[1].isdigit()):
-        return _what(core[1:], vocabulary)
+        return What.EXEMPT if _COLOUR.fullmatch(core) else _what(core[1:], vocabulary)
     if UNKNOWN_CHAR in core or core[0] in "$£€¥" or ("@" in core and not ("=" in core or "/" in core)):
         return What.IDENTIFIER
+    return _joined(core, vocabulary)
+
+
+def _joined(core: str, vocabulary: Vocabulary) -> What | None:
+    """What a number or a run of several parts is."""
     if core.lower() in vocabulary.words:
         return What.CODE
+    if core.lower() in vocabulary.medical:
+        return What.MEDICAL
     number = _number(core) if core[0].isdigit() or core[0] in "vVqQ" else None
     return number or (_compound(core, vocabulary) if _ONE.fullmatch(core) else None)
 
@@ -188,8 +195,10 @@ def _unknown(word: str, base: str, vocabulary: Vocabulary) -> What:
     """What a word is that the vocabulary does not hold as a whole: a plural, words in camel case, or indeed unknown."""
     if base[-1] == "s" and base[:-1] in vocabulary.words and len(base) > 4 and not vocabulary.is_handle(base):
         return What.WORD if word[0].islower() else What.CAPITAL
-    if word[1:].islower() or word.isupper() or base in vocabulary.family:
+    if word.isupper() or base in vocabulary.family:
         return What.UNKNOWN
+    if word[1:].islower():
+        return What.WORD if word[0].islower() and vocabulary.is_made_of_words(base) else What.UNKNOWN
     what = _compound(word, vocabulary)
     return What.UNKNOWN if what is What.IDENTIFIER else what
 
@@ -209,7 +218,7 @@ def _compound(core: str, vocabulary: Vocabulary) -> What:
     """A run joined by dots, hyphens, underscores, camel case or digits: as harmful as the worst of its parts."""
     if core.isascii() and _SHORT_MIX.fullmatch(core):
         return What.SMALL
-    parts = parts_of(core)
+    parts = parts_of(_VERSION.sub("", core) if core[0].isalpha() else core)
     digits, letters = [part for part in parts if part.isdigit()], [part.lower() for part in parts if not part.isdigit()]
     if not letters:
         return What.NUMBER if digits else What.SYMBOL
@@ -217,9 +226,13 @@ def _compound(core: str, vocabulary: Vocabulary) -> What:
         return What.MEDICAL
     if _VERSIONED.fullmatch(core) and letters[0] in vocabulary.words:
         return What.CODE
+    return _identifier(core, digits, letters, vocabulary)
+
+
+def _identifier(core: str, digits: list[str], letters: list[str], vocabulary: Vocabulary) -> What:
     unknown = unknown_parts(core, digits, letters, vocabulary)
-    if unknown is None:
+    if unknown is None or (unknown and digits):
         return What.IDENTIFIER
-    if unknown and (digits or vocabulary.code.isdisjoint(letters)):
-        return What.IDENTIFIER if digits else What.HALF
+    if unknown and vocabulary.code.isdisjoint(letters):
+        return What.HALF
     return What.SMALL if digits else What.CODE

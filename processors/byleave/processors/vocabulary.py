@@ -70,6 +70,11 @@ class Vocabulary:
             return False
         return word in self.medical or (len(word) > 6 and _MEDICAL_ENDINGS.match(word) is not None)
 
+    def is_made_of_words(self, word: str) -> bool:
+        """Two words, of which one is of code: "defaultdict", "lockfile"."""
+        cuts = ((word[:cut], word[cut:]) for cut in range(3, len(word) - 2))
+        return any(a in self.words and b in self.words and (a in self.code or b in self.code) for a, b in cuts)
+
     def is_handle(self, word: str) -> bool:
         """A name, or two joined, or an initial with a family name, as in user names: "jsmith", "johnsmith"."""
         if word in self.names or self.family.get(word[1:], RANK_WITH_INITIAL_MAX) < RANK_WITH_INITIAL_MAX:

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from byleave.core.levels import Level
+from byleave.processors.checks import iban, luhn
 from byleave.processors.classify import record_level
-from byleave.processors.patterns import iban, luhn
 from byleave.processors.redact import LABELS, find_spans, redactor, safe_cut, sanitized_text
 from byleave.processors.session import Rules
 
@@ -55,7 +55,7 @@ SENSITIVE = [
     ("it costs $120 a month", "it costs <MONEY> a month"),
     ("born 11/02/1979 in town", "born <DOB> in town"),
     ("order 8842 1733 9012 5541 is late", "order <NUMBER> is late"),
-    ("wir treffen uns morgen im Büro", "<WORD> im <NAME>"),
+    ("wir treffen uns morgen im Büro", "<NAME>"),
     ("he lives at 12 Baker Street", "he lives at <ADDRESS>"),
 ]
 
