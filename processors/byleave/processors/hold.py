@@ -357,7 +357,7 @@ class Hold:
         for label in labels:
             account.found(label)
         start = Level(max(self.context.text_level, piece.level))
-        level = record_level(start, text, labels, rules.policy, rules.vocabulary.topics)
+        level = record_level(start, text, labels, rules)
         piece.level = level
         outcome = _outcome(level)
         owners = piece.owners[:size]
