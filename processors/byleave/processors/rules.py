@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from byleave.core.errors import Misconfigured
-from byleave.processors import patterns
+from byleave.processors.detectors import Detectors, load_detectors
 from byleave.processors.lexicon import load_labels
 from byleave.processors.policy import Policy, load_policy
 from byleave.processors.topics import Topics, load_topics
@@ -18,19 +19,21 @@ RULES_VERSION = "1"
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """Word lists, patterns and level policy. `digest` is SHA-256 hex over all of it, for `SanitizedHeader.policy`."""
+    """Word lists, detectors and level policy. `digest` is SHA-256 hex over all of it, for `SanitizedHeader.policy`."""
 
     vocabulary: Vocabulary
-    patterns: patterns.Patterns
+    patterns: Detectors
     policy: Policy
     topics: Topics
     digest: str = field(default="")
 
 
-def load_rules(policy_text: str | None = None, *, house: frozenset[str] = frozenset()) -> Rules:
+def load_rules(
+    policy_text: str | None = None, *, house: frozenset[str] = frozenset(), detectors: Collection[str] = ()
+) -> Rules:
     """The shipped rules, with another level policy if `policy_text` is given, and `house` words. Raises Misconfigured."""
-    vocabulary, policy, shapes = load_vocabulary("en", house), load_policy(policy_text), patterns.load_patterns()
-    topics = load_topics()
+    vocabulary, policy, shapes = load_vocabulary("en", house), load_policy(policy_text), load_detectors(detectors)
+    topics = load_topics(vocabulary.given - vocabulary.words)
     for what, named, known in (("topic", policy.topics, topics.names), ("label", policy.labels, load_labels())):
         if strange := sorted(set(named) ^ set(known)):
             said = "has no level" if strange[0] in known else f"does not exist; known are {', '.join(sorted(known))}"

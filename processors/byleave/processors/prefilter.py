@@ -1,0 +1,54 @@
+"""One pass over a text that says which of many expressions can match in it, by Hyperscan where its wheel exists.
+
+Promises  never says no where `re` says yes: each expression is widened before it is compiled (long repetitions become open
+          ones), and a text that the two libraries could read in different ways is not asked about.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+
+_REPEAT = re.compile(r"\{(\d+),(\d+)\}")
+_POSSESSIVE = re.compile(r"([})])\+")
+_DISPUTED = re.compile(r"[\x0b\x0c\x1c-\x1f]")
+"""Blanks to `re` that are none to Hyperscan, or the other way round."""
+REPEAT_MAX = 8
+"""Longer repetitions make the automaton large and its compilation slow."""
+
+Prefilter = Callable[[str], Sequence[int] | None]
+
+
+def prefilter(expressions: Sequence[str]) -> Prefilter | None:
+    """A function from a text to the places of the expressions that may match in it, in order; None: any may.
+
+    Returns None where Hyperscan is not installed. The function has one scratch space: it is for one thread at a time.
+    """
+    try:
+        import hyperscan
+    except ImportError:
+        return None
+    flags = hyperscan.HS_FLAG_PREFILTER | hyperscan.HS_FLAG_SINGLEMATCH | hyperscan.HS_FLAG_ALLOWEMPTY
+    database, count = hyperscan.Database(), len(expressions)
+    wide = [_widened(expression).encode() for expression in expressions]
+    database.compile(expressions=wide, ids=list(range(count)), flags=[flags] * count)
+
+    def possible(text: str) -> Sequence[int] | None:
+        if not text.isascii() or _DISPUTED.search(text):
+            return None
+        found: set[int] = set()
+        database.scan(text.encode("ascii"), match_event_handler=lambda place, *_: found.add(place))
+        return sorted(found)
+
+    return possible
+
+
+def _widened(expression: str) -> str:
+    """An expression in the words of both libraries that matches wherever the given one does in ASCII text."""
+    expression = _REPEAT.sub(_open, expression.replace(r"\ufffd", ""))
+    return _POSSESSIVE.sub(r"\1", expression).replace("(?P<v>", "(?:")
+
+
+def _open(repeat: re.Match[str]) -> str:
+    low, high = int(repeat[1]), int(repeat[2])
+    return repeat[0] if high <= REPEAT_MAX else f"{{{min(low, REPEAT_MAX)},}}"
