@@ -29,8 +29,6 @@ ROOT = Path(__file__).resolve().parents[1]
 ASSETS = ROOT / "tests" / "assets"
 SHARED = ROOT.parent / "shared" / "data"
 """Other people's labelled texts: read where they are, never committed."""
-OWN = ("workplace_dev", "workplace_dev2", "workplace_blind", "pii_dev2", "pii_blind", "prose_dev", "prose_blind")
-LEVELS = ("levels_dev", "levels_blind")
 FOREIGN = ("pii_dev",)
 PLAIN = {"app": "code", "title": "notes.md"}
 """Where a record without a window of its own stands: an approved application that says nothing about the text."""
@@ -46,12 +44,8 @@ class Verdict:
 
 def sets_here() -> dict[str, list[dict[str, Any]]]:
     """Every set of labelled text that is in this clone, and those beside it, by name."""
-    found = {}
-    for name in (*OWN, *LEVELS):
-        path = ASSETS / f"{name}.jsonl"
-        path = path if path.is_file() else ASSETS / "text" / path.name
-        if path.is_file():
-            found[name] = load(path)
+    files = [ASSETS / "workplace_dev.jsonl", *sorted((ASSETS / "text").glob("*.jsonl"))]
+    found = {path.stem: load(path) for path in files}
     for name in FOREIGN:
         if (path := SHARED / f"{name}.jsonl").is_file():
             found |= by_source(name, load(path))

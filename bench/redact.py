@@ -108,8 +108,7 @@ def _peer_scores(records: Sequence[dict[str, Any]], peer: peers.Answers) -> dict
 def typing_figures(sets: Sets, rules: Rules, most: int) -> dict[str, dict[str, float]]:
     """Shares of typed sensitive and of deleted characters whose text gets out, by how the person types."""
     score = importlib.import_module("typing_score")
-    names = [name for name in sets if name in labelled.OWN and not name.startswith("prose")]
-    names += [name for name in sets if name in labelled.FOREIGN]
+    names = [name for name in sets if "/" not in name and not name.startswith(("prose", "levels"))]
     records = [record for name in names for record in sets[name][:: max(1, len(sets[name]) // most)][:most]]
     out = {}
     for profile in score.PROFILES:
@@ -126,7 +125,7 @@ def typing_figures(sets: Sets, rules: Rules, most: int) -> dict[str, dict[str, f
 
 def _work(sets: Sets, rules: Rules) -> list[dict[str, Any]]:
     """Texts of work that are not taken for more."""
-    found = [r for name in ("prose_dev", "prose_blind", "workplace_dev") for r in sets[name] if not r["spans"]]
+    found = [r for name in ("prose_dev", "prose_blind", "workplace_dev") for r in sets.get(name, ()) if not r["spans"]]
     return [record for record in found if labelled.judge(record, rules).level < 3]
 
 
