@@ -76,7 +76,7 @@ class KeyEvent:
     """A key press, release or paste.
 
     `key` is the character that the layout produced (one character), the name of a key (two or more: "enter", "backspace",
-    "ctrl_l", as pynput names them), the pasted text for PASTE, or empty when unknown.
+    "ctrl_l", as pynput names them), a combining accent for a dead key, the pasted text for PASTE, or empty when unknown.
     """
 
     seq: int

@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -16,6 +17,7 @@ from byleave.core.errors import ByleaveError, Forged, Misconfigured, Refused
 from byleave.core.events import Kind, Modifiers, Screen, Window
 from byleave.producers.hooks import canary, frames
 from byleave.producers.hooks.pynput_source import check_display
+from byleave.producers.hooks.pynput_worker import key_name
 from byleave.producers.hooks.replay import Timeline, load_recording, replay, shipped_recordings
 from byleave.producers.hooks.source import Observed
 from byleave.producers.main import build_source
@@ -196,3 +198,18 @@ def test_a_frame_never_exceeds_what_a_pipe_writes_whole() -> None:
 def test_an_observed_event_shows_no_content() -> None:
     event = Observed(1, Kind.PRESS, key="zanquavel", window=Window(1, "editor", title="zanquavel"))
     assert "zanquavel" not in repr(event)
+
+
+@pytest.mark.parametrize(
+    ("key", "name"),
+    [
+        (SimpleNamespace(char="e"), "e"),
+        (SimpleNamespace(name="enter"), "enter"),
+        (SimpleNamespace(char=None), ""),
+        (SimpleNamespace(char="´", is_dead=True, combining="\u0301"), "\u0301"),
+        (SimpleNamespace(char="\u0385", is_dead=True, combining=None), ""),
+        (SimpleNamespace(char="\x03"), ""),
+    ],
+)
+def test_a_key_travels_by_its_character_its_name_or_as_unknown_and_a_dead_one_as_its_accent(key: object, name: str) -> None:
+    assert key_name(key) == name

@@ -30,10 +30,14 @@ _BUTTONS = {"left": 1, "middle": 2, "right": 3}
 
 
 def key_name(key: Any) -> str:
-    """The name under which a key travels: its character, or pynput's name, or empty when neither is known."""
+    """The name under which a key travels: its character, or pynput's name, or empty when neither is known.
+
+    A dead key travels as the combining accent that it puts on the next letter.
+    """
     char = getattr(key, "char", None)
     if isinstance(char, str):
-        return char if len(char) == 1 and char.isprintable() and not getattr(key, "is_dead", False) else ""
+        char = (getattr(key, "combining", None) or "") if getattr(key, "is_dead", False) else char
+        return char if len(char) == 1 and char.isprintable() else ""
     name = getattr(key, "name", "")
     return name if isinstance(name, str) else ""
 
