@@ -68,3 +68,19 @@ def test_a_harmless_level_marks_nothing_and_is_about_half_of_the_file(name: str)
 @pytest.mark.parametrize("name", PROSE)
 def test_prose_marks_nothing(name: str) -> None:
     assert [record["id"] for record in records(name) if record["spans"] or record["level"] != 2] == []
+
+
+def test_the_second_set_of_sentences_with_a_level_is_whole_bare_and_in_the_shares_that_were_asked() -> None:
+    sentences = records("levels_dev2")
+    assert {frozenset(record) for record in sentences} == {frozenset({"id", "source", "licence", "level", "category", "text"})}
+    levels = [record["level"] for record in sentences]
+    assert [levels.count(level) for level in (3, 4)] == [75, 60]
+    assert {*levels} == {1, 2, 3, 4}
+    assert len(levels) == 300
+
+
+def test_no_sentence_with_a_level_stands_twice() -> None:
+    sentences = [record for name in ("levels_dev", "levels_dev2", "levels_blind") for record in records(name)]
+    for key in ("id", "text"):
+        distinct = len({record[key] for record in sentences})
+        assert distinct == len(sentences), key
