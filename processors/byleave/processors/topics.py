@@ -23,12 +23,12 @@ from byleave.core.errors import Misconfigured
 
 RUN_MAX = 3
 """Sentences that are judged together."""
-COUNT_MAX = 2
+COUNT_MAX = 3
 """Words of one kind that stand oftener than this in a run weigh no more for it."""
 STEM_MIN = 4
 _TOKEN = re.compile(r"[a-z]+(?:'(?!s\b)[a-z]+)?|[0-9]+|[(){}\[\]=<>_|/\\]{1,2}")
 _SENTENCE = re.compile(r"[.!?;]+(?:\s+|$)|\n+")
-_KEYS = {"name", "topic", "label", "weight", "words"}
+_KEYS = {"name", "topic", "label", "list", "weight", "words"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ class Topics:
         place = 0
         while place < len(tokens):
             token, size = tokens[place], 1
-            for rest, n in self.phrases.get(token, ()):
+            for rest, n in self.phrases.get(token) or self.phrases.get(_singular(token), ()):
                 if tokens[place + 1 : place + 1 + len(rest)] == rest:
                     size += len(rest)
                     yield n, " ".join(tokens[place : place + size])
@@ -120,20 +120,24 @@ class Topics:
         return Verdict(topic, self.score(run), tuple((self.features[n].name, weight) for weight, n in rows))
 
 
+def _singular(token: str) -> str:
+    return token[:-1] if len(token) > 4 and token.endswith("s") else ""
+
+
 def tokens_of(text: str) -> list[str]:
     """Words, numbers and runs of signs, in lower case."""
     return _TOKEN.findall(text.lower().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'"))
 
 
 @cache
-def load_topics() -> Topics:
-    """The topics of `languages/en/levels.toml`. Raises Misconfigured."""
+def load_topics(given: frozenset[str]) -> Topics:
+    """The topics of `languages/en/levels.toml`; `given` are names of people. Raises Misconfigured."""
     text = resources.files(__package__).joinpath("languages", "en", "levels.toml").read_text(encoding="utf-8")
-    return read_topics(text)
+    return read_topics(text, {"given": given})
 
 
-def read_topics(text: str) -> Topics:
-    """The topics of such a file. Raises Misconfigured."""
+def read_topics(text: str, lists: Mapping[str, frozenset[str]]) -> Topics:
+    """The topics of such a file; `lists` are the words that it names by `list`. Raises Misconfigured."""
     raw = tomllib.loads(text)
     features: list[Feature] = []
     stems: dict[str, int] = {}
@@ -146,6 +150,9 @@ def read_topics(text: str) -> Topics:
             raise Misconfigured(f"levels.toml: {features[n].name!r} speaks for a topic or a label and weighs against it")
         for phrase in filter(None, map(str.strip, entry.get("words", "").split(","))):
             _enter(phrase, n, stems, whole)
+    for n, entry in enumerate(raw["feature"]):
+        for word in lists[entry["list"]] if "list" in entry else ():
+            whole.setdefault((word,), n)
     phrases: dict[str, list[tuple[list[str], int]]] = {}
     for words, n in sorted(whole.items(), key=lambda row: -len(row[0])):
         phrases.setdefault(words[0], []).append((list(words[1:]), n))
