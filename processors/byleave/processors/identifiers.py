@@ -25,7 +25,8 @@ _BEFORE = re.compile(
     r"|implements|except|raise new|throw new|throws|void|int|string)[ ])$"
 )
 _TOGETHER_MAX, _PART_MAX = 24, 20
-FILLER_MIN = 4
+FILLER_MIN, REPEATED_MIN, REPEATED_SHARE_MIN = 4, 24, 0.8
+_REPEATED = re.compile(r"(\w{1,2}?)\1{4,}")
 
 
 def parts_of(core: str) -> list[str]:
@@ -35,21 +36,28 @@ def parts_of(core: str) -> list[str]:
 
 def is_filler(core: str) -> bool:
     """One sign over and over, where a value is to be put: "xxxxxxxx", "ghp_xxxxxxxx", "00000000"."""
-    return _FILLER.fullmatch(core) is not None
+    if _FILLER.fullmatch(core):
+        return True
+    over = sum(match.end() - match.start() for match in _REPEATED.finditer(core)) if len(core) >= REPEATED_MIN else 0
+    return over >= REPEATED_SHARE_MIN * len(core) > 0
 
 
 def unknown_parts(core: str, digits: list[str], letters: list[str], vocabulary: Vocabulary) -> int | None:
-    """How many parts of a joined run the vocabulary does not know, 0 or 1; None if it is no identifier."""
+    """How many parts of a joined run the vocabulary does not know: at most one, or one in four; None if it is no identifier."""
     if not core.isascii() or _MIXED.search(core) or len(letters) > _TOGETHER_MAX or sum(len(part) == 1 for part in letters) > 2:
         return None
     if len(digits) > 2 or any(len(part) > 3 for part in digits) or sum(map(len, digits)) > 4:
         return None
     if any(part in vocabulary.given and part not in vocabulary.code for part in letters if len(part) > 1):
         return None
-    strange = {part for part in letters if len(part) > 1 and part not in vocabulary.words and part not in vocabulary.code}
-    if not strange:
-        return 0
-    return 1 if len(strange) == 1 and is_ordinary(strange.pop(), vocabulary) else None
+    strange = {part for part in letters if len(part) > 1 and not _is_known(part, vocabulary)}
+    few = len(strange) <= max(1, (len(letters) - len(strange)) // 3)
+    return len(strange) if few and all(is_ordinary(part, vocabulary) for part in strange) else None
+
+
+def _is_known(part: str, vocabulary: Vocabulary) -> bool:
+    known = part in vocabulary.words or part in vocabulary.code
+    return known or (part[-1] == "s" and (part[:-1] in vocabulary.words or part[:-1] in vocabulary.code))
 
 
 def is_ordinary(part: str, vocabulary: Vocabulary) -> bool:

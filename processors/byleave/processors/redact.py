@@ -14,11 +14,10 @@ from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from byleave.processors.neighbours import CLOSE, TITLES, doubt_lines, pull_neighbours
-
 from byleave.processors.harmless import find_harmless
 from byleave.processors.identifiers import is_ordinary, stands_as_code
 from byleave.processors.lexicon import load_labels, load_words
+from byleave.processors.neighbours import CLOSE, TITLES, doubt_lines, pull_neighbours
 from byleave.processors.reassemble import UNKNOWN_CHAR
 from byleave.processors.rules import Rules
 from byleave.processors.tokens import Token, What, tokens_of
@@ -40,8 +39,6 @@ _RANK = {label: rank for rank, label in enumerate(LABELS)}
 _GONE = {What.UNKNOWN: "WORD", What.HALF: "WORD", What.NUMBER: "NUMBER", What.IDENTIFIER: "WORD", What.MEDICAL: "MEDICAL"}
 _JOINED = re.compile(r"\s{0,2},?\s{0,2}|[^\w\n]{0,4}")
 """What may stand between two parts of one thing."""
-_ROW_GAP = re.compile(r"[^\w\n]{1,3}")
-_IN_ROW = frozenset((What.SMALL, What.NUMBER, What.EXEMPT, What.IDENTIFIER))
 _GROUP_GAP = re.compile(r"[ .\-/()]{1,3}")
 _SENTENCE = frozenset('.!?:\n>|"“(=[{;')
 _GREETINGS = TITLES | load_words("before_names")
@@ -66,7 +63,7 @@ def find_spans(context: str, text: str, rules: Rules, *, open_left: bool = False
     tokens = tokens_of(whole, vocabulary)
     if not tokens:
         return []
-    _edges(whole, tokens, base if open_left else len(whole), open_right)
+    _edges(whole, tokens, open_left and not context, open_right)
     for token in tokens:
         token.label = token.label or _GONE.get(token.what, "")
     _code(whole, tokens, vocabulary)
@@ -114,25 +111,18 @@ def safe_cut(text: str, spans: list[Span], limit: int) -> int:
     return 0
 
 
-def _edges(text: str, tokens: list[Token], left: int, right: bool) -> None:
-    """Doubts what stands at the edges. `left`: where text begins that may go on from something unseen."""
-    behind = [token for token in tokens if token.end > left]
-    if behind and not any(char.isspace() for char in text[left : behind[0].start]):
-        _doubt_edge(text, behind)
-    if right and not any(char.isspace() for char in text[tokens[-1].end :]):
-        _doubt_edge(text, tokens[::-1])
+def _edges(text: str, tokens: list[Token], left: bool, right: bool) -> None:
+    first, last = tokens[0], tokens[-1]
+    if left and not any(char.isspace() for char in text[: first.start]):
+        _doubt_edge(first)
+    if right and not any(char.isspace() for char in text[last.end :]):
+        _doubt_edge(last)
 
 
-def _doubt_edge(text: str, inwards: list[Token]) -> None:
-    """The token at an edge is plain, or goes; if it is part of a row of numbers, all of that."""
-    for outer, token in zip([None, *inwards], inwards, strict=False):
-        if outer is not None:
-            low, high = sorted((outer, token), key=lambda one: one.start)
-            if token.what not in _IN_ROW or outer.what not in _IN_ROW or not _ROW_GAP.fullmatch(text, low.end, high.start):
-                return
-        plain = token.what in (What.WORD, What.CAPITAL, What.NAMELIKE) and len(token.lower) >= 3
-        if not plain and token.what not in _GONE:
-            token.label = "NUMBER" if token.lower.isdigit() else "WORD"
+def _doubt_edge(token: Token) -> None:
+    plain = token.what in (What.WORD, What.CAPITAL, What.NAMELIKE) and len(token.lower) >= 3
+    if not plain and token.what not in _GONE:
+        token.label = "NUMBER" if token.lower.isdigit() else "WORD"
 
 
 def _code(text: str, tokens: list[Token], vocabulary: Vocabulary) -> None:
@@ -181,8 +171,8 @@ def _patterns(text: str, tokens: list[Token], rules: Rules) -> None:
 
 
 def _holds_a_place(token: Token, label: str) -> bool:
-    """Whether a pattern takes what only stands where a key would, or names a whole private network."""
-    return (token.what is What.FILLER and label == "API_KEY") or (token.what is What.EXEMPT and label == "IP")
+    """Whether a pattern takes what only stands where a key would, a whole private network, or a package with its version."""
+    return (token.what, label) in ((What.FILLER, "API_KEY"), (What.EXEMPT, "IP"), (What.CODE, "EMAIL"))
 
 
 def _places(text: str, tokens: list[Token], vocabulary: Vocabulary) -> None:

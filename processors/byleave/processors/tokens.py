@@ -67,6 +67,7 @@ _ENDS = frozenset("_" + UNKNOWN_CHAR)
 _VERSIONED = re.compile(r"[a-z]{2,12}-?\d{1,2}(?:\.\d{1,3}){0,2}")
 _COLOUR = re.compile(r"#(?=[0-9]{0,7}[a-fA-F])(?:[0-9a-fA-F]{3}){1,2}(?:[0-9a-fA-F]{2})?")
 _VERSION = re.compile(r"(?<![\d.])\d{1,3}(?:\.\d{1,3}){1,2}(?![\d.]*\.\d)")
+_PACKAGE = re.compile(r"@?[a-z][a-z\-/]{1,40}@(?:npm:)?[\^~v]?\d{1,3}(?:\.\d{1,3}){1,2}")
 _SMALL = re.compile(r"\d{1,4}")
 _UNITS = (
     "ms|us|ns|s|secs?|mins?|m|h|hrs?|d|w|[kmgt]i?b|px|em|rem|vh|vw|x|st|nd|rd|th|mm|cm|km|[kmg]?hz|fps|rps|qps|bits?|pt|%|k"
@@ -153,6 +154,8 @@ def _what(core: str, vocabulary: Vocabulary) -> What | None:
         return _word(core, vocabulary)
     if core[0] in "#+$" and len(core) > 1 and not (core[0] == "$" and core[1].isdigit()):
         return What.EXEMPT if _COLOUR.fullmatch(core) else _what(core[1:], vocabulary)
+    if _PACKAGE.fullmatch(core):
+        return What.CODE
     if UNKNOWN_CHAR in core or core[0] in "$£€¥" or ("@" in core and not ("=" in core or "/" in core)):
         return What.IDENTIFIER
     return _joined(core, vocabulary)

@@ -99,6 +99,7 @@ def load_vocabulary(language: str = "en", house: frozenset[str] = frozenset()) -
     words = {word for word, count in counts.items() if count >= pack["counts"]["floor"] and len(word) > 2}
     rare = {word for word in words if counts[word] < RARE and word in ranks}
     words -= {word for word in words & names | rare if wordlike[word] < USED_LIKE_A_WORD_MIN}
+    words |= _derived(pack["counts"], counts, words) - ranks.keys() - names
     words |= _technical(pack["technical"]) - names - ranks.keys()
     words -= {word for word in words if _MEDICAL_ENDINGS.match(word) and word not in _NOT_MEDICAL and len(word) > 6}
     words = (words - _plurals(medical | sensitive)) | harmless | house
@@ -126,6 +127,19 @@ def _frequencies(pack: Mapping[str, Any]) -> tuple[Mapping[str, int], Mapping[st
         if second in _FOLLOWERS:
             used[first] += int(count)
     return counts, {word: used[word] / count for word, count in counts.items()}
+
+
+def _derived(pack: Mapping[str, Any], counts: Mapping[str, int], words: set[str]) -> set[str]:
+    """Rarer words that are a known one with a syllable before or behind it."""
+    before, behind = tuple(pack["prefixes"].split()), tuple(pack["suffixes"].split())
+    out = set()
+    for word in (word for word, count in counts.items() if pack["floor_derived"] <= count < pack["floor"]):
+        stems = [word.removeprefix(part) for part in before] + [word.removesuffix(part) for part in behind]
+        stems += [stem + "e" for stem in stems] + [stem[:-1] for stem in stems if stem[-2:-1] == stem[-1:]]
+        stems += [stem[:-1] + "y" for stem in stems if stem.endswith("i")]
+        if any(len(stem) > 2 and stem != word and stem in words for stem in stems):
+            out.add(word)
+    return out
 
 
 def _names(pack: Mapping[str, Any]) -> tuple[set[str], Mapping[str, int]]:
