@@ -16,7 +16,7 @@ from pathlib import Path
 FILE = Path(__file__).with_name("floors.toml")
 MORE_IS_BETTER = frozenset(("full_recall",))
 PLACES = 10_000
-"""A floor has four places, rounded to the worse side: else a figure could miss a floor that was made from it."""
+"""A floor has four places, and so has a figure before it is compared; both are rounded to the worse side."""
 _HEAD = """# How well redaction does at least, by set of labelled texts; see bench/floors.py. Shares, not per cent.
 # `byleave bench redact --raise-floors` makes them stricter where the figures have become better, and never looser. Only a
 # change of the texts themselves is a reason to write a looser floor, by hand, and to say so.
@@ -48,7 +48,7 @@ def worse(figures: Figures, floors: Floors) -> Iterator[str]:
     for name, rows in floors.items():
         for figure, row in rows.items():
             found = figures.get(name, {}).get(figure)
-            if found is not None and _less_strict(figure, found, row.floor):
+            if found is not None and _less_strict(figure, _rounded(figure, found), row.floor):
                 yield f"{name}: {figure} is {found:.4f}, its floor since {row.raised} is {row.floor:.4f}"
 
 
@@ -56,8 +56,8 @@ def raised(figures: Figures, floors: Floors, today: datetime.date) -> Floors:
     """`floors` made as strict as `figures`; where a figure is worse than its floor, the floor stays."""
     out = {name: dict(rows) for name, rows in floors.items()}
     for name, rows in figures.items():
-        kept = out.setdefault(name, {})
         for figure, found in rows.items():
+            kept = out.setdefault(name, {})
             floor = _rounded(figure, found)
             if figure not in kept or _less_strict(figure, kept[figure].floor, floor):
                 kept[figure] = Floor(floor, today)
