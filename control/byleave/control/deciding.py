@@ -15,9 +15,9 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from byleave.control import bootstrap, desk, proposal, resume, roots, trust
+from byleave.control import bootstrap, desk, policies, proposal, resume, roots, trust
 from byleave.control.beacon import MORE
-from byleave.control.documents import Halt, Manifest, Rehearsal, Root, Scope, State, digest, dump, load
+from byleave.control.documents import Halt, LevelPolicy, Manifest, Rehearsal, Root, Scope, State, digest, dump, load
 from byleave.control.knowledge import Knowledge
 from byleave.control.ordering import ACCEPTED_S_MAX, PRINCIPAL, named
 from byleave.control.proposal import Basis, Proposal
@@ -110,7 +110,15 @@ def sign_file(
 
 def _open(at: Installation, path: Path) -> tuple[Proposal, Basis, Signed]:
     found = proposal.load_proposal(_bytes(path), at.site)
+    if found.one(LevelPolicy) is not None:
+        return found, root_basis(at), {}
     return found, *read_basis(at, found.one(Root))
+
+
+def root_basis(at: Installation) -> Basis:
+    """What a level policy is judged against: the pinned root alone, so that it needs no broker. Raises Misconfigured."""
+    root = bootstrap.pinned_root(at.home, at.site)
+    return Basis(root, Knowledge(root, at.site))
 
 
 def submit(at: Installation, found: Proposal, basis: Basis, signed: Signed, *, alone: bool = False) -> dict[str, Any]:
@@ -128,6 +136,9 @@ def submit(at: Installation, found: Proposal, basis: Basis, signed: Signed, *, a
     if basis.root is None:
         bootstrap.pin_root(at.home, found.envelopes[0].dump())
         return {"root": 1, "digest": digest(found.envelopes[0].body)}
+    if (policy := found.one(LevelPolicy)) is not None:
+        policies.install(at.home / policies.FOLDER, found.envelopes[0].dump(), basis.root, at.site, wall_ms())
+        return {"policy": policy.version, "digest": digest(found.envelopes[0].body)}
     rows = [
         (_TOPICS[type(one)], _key(one), envelope.dump()) for envelope, one in zip(found.envelopes, found.documents, strict=True)
     ]

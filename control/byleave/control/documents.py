@@ -20,7 +20,7 @@ from byleave.core.errors import Forged
 
 BODY_BYTES_MAX = 16_384
 STATE_BYTES_MAX = 40_960
-"""A state names every order that it lifts, and whoever may halt can issue many."""
+"""A state names every order that it lifts, and whoever may halt can issue many. A level policy names what a house runs."""
 LENGTHS_MAX = {"what": 16, "kind": 16, "name": 63, "nonce": 64, "buffer": 16}
 """Of texts that are repeated in other documents: whoever signs a long one must not fill those."""
 ITEMS_MAX = 1_000
@@ -88,6 +88,22 @@ class Manifest:
     dpia: str
     less_intrusive: str
     """Which less intrusive means were weighed, and why they do not do."""
+    issued_ms: int
+    expires_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class LevelPolicy:
+    """How sensitive the house's applications, sites and texts are: the redactor's policy, and words that are harmless here.
+
+    It is on no topic: a file of the redactor (`policies`). `text` is TOML, as `policy.toml` of the processors.
+    """
+
+    TYPE = "application/vnd.byleave.level-policy.v1+json"
+    site: str
+    version: int
+    text: str
+    house: tuple[str, ...]
     issued_ms: int
     expires_ms: int
 
@@ -283,7 +299,7 @@ def load(kind: type[Document], body: bytes) -> Document:
 
     Raises Forged: too large, not UTF-8 JSON, duplicate keys, floats, unknown or missing fields, wrong types, out of range.
     """
-    bytes_max = STATE_BYTES_MAX if kind is State else BODY_BYTES_MAX
+    bytes_max = STATE_BYTES_MAX if kind in (State, LevelPolicy) else BODY_BYTES_MAX
     if len(body) > bytes_max:
         raise Forged(f"{kind.__name__} of {len(body)} bytes, at most {bytes_max}", reason="oversized")
     try:

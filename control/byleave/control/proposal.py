@@ -19,7 +19,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from byleave.control import trust, wording
-from byleave.control.documents import Halt, Manifest, Role, Root, State, digest, dump, load
+from byleave.control.documents import Halt, LevelPolicy, Manifest, Role, Root, State, digest, dump, load
 from byleave.control.knowledge import Knowledge
 from byleave.control.resume import next_state
 from byleave.core import dsse
@@ -31,7 +31,7 @@ DOCUMENTS_MAX = 256
 CLOCKS_MS_MAX = 300_000
 """How far two officers' wall clocks may stand apart."""
 MANIFEST_MS = 90 * 86_400_000
-_KINDS: dict[str, type[Any]] = {kind.TYPE: kind for kind in (Root, Manifest, Halt, State)}
+_KINDS: dict[str, type[Any]] = {kind.TYPE: kind for kind in (Root, Manifest, Halt, LevelPolicy, State)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +93,14 @@ def load_proposal(unverified: bytes, site: str) -> Proposal:
         raise Forged("the file is not a proposal", reason="malformed") from None
     found = Proposal(tuple(dsse.load_envelope(json.dumps(row).encode()) for row in rows))
     if any(envelope.payload_type not in _KINDS for envelope in found.envelopes):
-        raise Forged("a proposal holds roots, manifests, orders and states, nothing else", reason="wrong-type")
+        raise Forged("a proposal holds roots, manifests, orders, states or a level policy, nothing else", reason="wrong-type")
     for envelope, document in zip(found.envelopes, found.documents, strict=True):
         if document.site != site:
             raise Forged(f"a proposal of another site than {site}", reason="wrong-site")
         if dump(document) != envelope.body:  # what is shown is what is signed
             raise Forged("a document that was not written in our form: it could say more than it shows", reason="malformed")
+    if found.one(LevelPolicy) is not None and len(found.envelopes) > 1:
+        raise Forged("a level policy goes by itself: it is published nowhere", reason="malformed")
     for kind in (Root, State):
         if sum(isinstance(document, kind) for document in found.documents) > 1:
             raise Forged(f"two documents of type {kind.__name__} in one proposal", reason="malformed")
@@ -122,7 +124,9 @@ def described_manifest(told: Mapping[str, Any], site: str, now_ms: int) -> Manif
 def _roles(document: Any, root: Root | None, following: Root | None) -> tuple[Role, ...]:
     if isinstance(document, Root):
         return tuple(trust.role_of(one, "root") for one in (root, document) if one)
-    names: tuple[str, ...] = {State: ("resume",), Manifest: ("manifest",)}.get(type(document), ("halt",))
+    names: tuple[str, ...] = {State: ("resume",), Manifest: ("manifest",), LevelPolicy: ("manifest",)}.get(
+        type(document), ("halt",)
+    )
     if isinstance(document, Halt) and document.discard_since_ms:  # several sign it, so it may reach back as far as they say
         names = ("halt", "resume")
     return tuple(trust.role_of(_either(root, following), name) for name in names)
@@ -218,6 +222,8 @@ def words(proposal: Proposal, basis: Basis) -> Iterator[str]:
         elif isinstance(document, Manifest):
             before = {run.manifest for run in state.run} if state else set()
             yield from wording.manifest_words(document, [known[name] for name in before & known.keys()])
+        elif isinstance(document, LevelPolicy):
+            yield from wording.policy_words(document)
         elif isinstance(document, Halt):
             yield from wording.halt_words(document)
         else:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from byleave.control.documents import Halt, Manifest, Role, Root, Run, Scope, State
+from byleave.control.documents import Halt, LevelPolicy, Manifest, Role, Root, Run, Scope, State
 from byleave.control.knowledge import Knowledge
 
 KINDS = {
@@ -78,6 +78,13 @@ def halt_words(halt: Halt) -> Iterator[str]:
     yield f"Stop {halt.what} ({_scope(halt.scope)}): {shown(halt.reason)!r}"
     if halt.discard_since_ms:
         yield f"  and ERASE what was collected there since {_minute(halt.discard_since_ms)}"
+
+
+def policy_words(policy: LevelPolicy) -> Iterator[str]:
+    """The whole level policy: who signs it must see every name in it."""
+    yield f"Level policy {policy.version} of the redactor, until {_day(policy.expires_ms)}:"
+    yield from (f"  | {shown(line)}" for line in policy.text.splitlines())
+    yield f"  words that are let out here: {shown(' '.join(policy.house)) or 'none'}"
 
 
 def shown(text: str) -> str:

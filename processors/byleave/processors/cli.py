@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from byleave.processors.policy_cli import policy
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
@@ -21,6 +23,7 @@ preview = typer.Typer(
     help="See what would leave, at which level, by which rule. Nothing is stored or sent.", no_args_is_help=True
 )
 app.add_typer(preview, name="preview")
+app.add_typer(policy, name="policy")
 
 
 @app.callback()

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from byleave.control import desk
+from byleave.control import desk, policies
+from byleave.control.bootstrap import pinned_root
 from byleave.control.watch import ControlWatch
 from byleave.core.clock import wall_ms
 from byleave.core.envelope import Opener
@@ -19,9 +20,10 @@ from byleave.core.errors import Misconfigured, Transient
 from byleave.core.keyring import KeyringClient
 from byleave.core.keys import read_hpke_key, read_secret, read_signing_key
 from byleave.core.role import Options, Role, run
+from byleave.core.settings import Installation
 from byleave.processors.membership import Membership, Plan
 from byleave.processors.partition import Tools
-from byleave.processors.session import load_rules
+from byleave.processors.rules import Rules, load_rules
 from byleave.processors.state import StateSeal
 from byleave.processors.worker import Clocks, Worker
 
@@ -67,7 +69,7 @@ def work(role: Role, options: argparse.Namespace) -> None:
 
 def _tools_of(role: Role, keyring: KeyringClient) -> Callable[[], Tools]:
     home = role.installation.home / ROLE
-    rules = load_rules()
+    rules = rules_in_force(role.installation, pin=True)
     signer = read_signing_key(home / "sign.key")
     seal = StateSeal(read_secret(home / "state.key"), role.installation.site, secrets.token_bytes)
 
@@ -76,6 +78,13 @@ def _tools_of(role: Role, keyring: KeyringClient) -> Callable[[], Tools]:
         return Tools(rules, Opener(_openers(home)), signer, seal, keyring.data_key, secrets.token_bytes)
 
     return tools
+
+
+def rules_in_force(at: Installation, *, pin: bool = False) -> Rules:
+    """The rules under the policy that the officers signed, else as shipped. Raises as `policies.read`."""
+    folder = at.home / policies.FOLDER
+    signed = policies.read(folder, pinned_root(at.home, at.site), at.site, wall_ms(), pin=pin)
+    return load_rules(signed.text, house=frozenset(signed.house)) if signed else load_rules()
 
 
 def _openers(home: Path) -> dict[str, X25519PrivateKey]:
