@@ -41,7 +41,11 @@ class Output:
     def actions(self, *levels: int) -> list[ActionRow]:
         found = [row for (content, level), some in self.rows.items() for row in some if content is Content.ACTIONS
                  and (not levels or level in levels)]  # fmt: skip
-        return [row for row in found if isinstance(row, ActionRow)]
+        return [row for row in found if isinstance(row, ActionRow) and row.kind not in rows.MARKS]
+
+    def marks(self, *kinds: rows.ActionKind) -> list[ActionRow]:
+        found = [row for (content, _), some in self.rows.items() for row in some if content is Content.ACTIONS]
+        return [row for row in found if isinstance(row, ActionRow) and row.kind in (kinds or rows.MARKS)]
 
     def texts(self, *levels: int) -> list[str]:
         return [row.text for row in self.actions(*levels) if row.text]

@@ -52,7 +52,7 @@ class EventRow:
 
 
 class ActionKind(StrEnum):
-    """What the person did."""
+    """What the person did. The last three say where the reader is: another window, keys that are down, missing events."""
 
     CLICK = "CLICK"
     DOUBLE_CLICK = "DOUBLE_CLICK"
@@ -62,6 +62,13 @@ class ActionKind(StrEnum):
     TYPE = "TYPE"
     PRESS = "PRESS"
     HOTKEY = "HOTKEY"
+    SWITCH = "SWITCH"
+    HELD = "HELD"
+    GAP = "GAP"
+
+
+MARKS = frozenset((ActionKind.SWITCH, ActionKind.HELD, ActionKind.GAP))
+"""Kinds that nobody did."""
 
 
 @dataclass(frozen=True, slots=True)

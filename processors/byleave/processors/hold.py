@@ -26,6 +26,7 @@ from byleave.processors.keyboard import (
     plain_key,
     shortcut_names,
 )
+from byleave.processors.marks import HELD_STEP_MS, gap_row, held_row, switch_row
 from byleave.processors.reassemble import KEY, PASTED, POINTER, REDACTED, TEXT, UNKNOWN_CHAR, Field, Item, Outcome, is_dead
 from byleave.processors.redact import Span, find_spans, safe_cut, sanitized_text
 from byleave.processors.reduce import Rows, rounded
@@ -37,6 +38,8 @@ HOLD_CHARS = 500
 CHECK_MS, CHECK_CHARS = 5_000, 100
 PIECE_CHARS_MAX = 5_000
 """Longest held stretch (one paste and what surrounds it); beyond it the stretch ends where it is."""
+CUTS_MAX = 8
+"""Places that are tried for a cut that divides no paste."""
 FIELDS_MAX = 64
 DOWN_MAX = 64
 SHORTCUTS_IN_A_ROW_MAX = 4
@@ -45,7 +48,9 @@ SHORTCUTS_IN_A_ROW_MAX = 4
 
 @dataclass(slots=True)
 class Hold:
-    """All that a session still has to decide. `down` maps keys that are down to their press, or to what became of it."""
+    """All that a session still has to decide. `down` maps keys that are down to their press, or to what became of it;
+    `modifiers` and `named` to its time.
+    """
 
     waiting: Waiting
     context: Context = NOWHERE
@@ -54,6 +59,7 @@ class Hold:
     fields: dict[int, Field] = field(default_factory=dict)
     down: dict[str, Item | Outcome] = field(default_factory=dict, repr=False)
     modifiers: dict[str, int] = field(default_factory=dict)
+    named: dict[str, int] = field(default_factory=dict)
     loose: int = 0
     now_ms: int = 0
     shortcuts: int = 0
@@ -68,7 +74,9 @@ class Hold:
         """The endpoint says that it is `now_ms`: 30 s of silence decide its field."""
         if now_ms <= self.now_ms:
             return
-        self.now_ms = now_ms
+        second, self.now_ms = now_ms // HELD_STEP_MS > self.now_ms // HELD_STEP_MS, now_ms
+        if second and (self.modifiers or self.named) and not self.piece.chars:
+            self._name_held(rows)
         if self.piece.chars and now_ms - self.piece.newest_ms >= HOLD_MS:
             self.decide(rules, rows)
         self.waiting.reducer.tick(now_ms, rows)
@@ -80,7 +88,7 @@ class Hold:
             self._click(event.button, rules, rows)
         context = self.context
         place = (event.x / screen.width, event.y / screen.height) if screen.width and screen.height else (-1.0, -1.0)
-        item = Item(POINTER, event.at_ms, context.app, context.level, _outcome(context.level), 1, (event, *place), event.seq)
+        item = Item(POINTER, event.at_ms, context.app, context.level, Outcome.of(context.level), 1, (event, *place), event.seq)
         self.waiting.take(item, rows)
 
     def focus(self, event: FocusEvent, rules: Rules, rows: Rows) -> None:
@@ -88,17 +96,21 @@ class Hold:
         self.decide(rules, rows)
         self._settle_loose()
         self.modifiers.clear()
+        self.named.clear()
         self.shortcuts = 0
         window = event.window
         self.context = context_of(window, rules.policy)
         place = f"{window.app}\n{window.site}"
+        if window.handle != self.handle or self.piece.app != place:
+            level, row = switch_row(event, self.context, rules)
+            self.waiting.mark(level, row, rows)
         self.handle = window.handle
         known = self.fields.pop(window.handle, None)
         self.piece = known if known is not None and known.app == place else Field(place)
         self.fields[window.handle] = self.piece
         if len(self.fields) > FIELDS_MAX:
             del self.fields[next(iter(self.fields))]
-        self.account.settle(_outcome(self.context.level), 1)
+        self.account.settle(Outcome.of(self.context.level), 1)
 
     def key(self, event: KeyEvent, rules: Rules, rows: Rows) -> None:
         """A press, release or paste."""
@@ -124,11 +136,14 @@ class Hold:
         self._settle_loose()
         self.waiting.reducer.finish(rows)
 
-    def lose(self, rules: Rules, rows: Rows) -> None:
-        """Events are missing here: what they did to the text is not known."""
+    def lose(self, first: int, last: int, at_ms: int, rules: Rules, rows: Rows) -> None:
+        """Events `first` to `last` are missing before `at_ms`: what they did to the text is not known."""
         self._barrier(rules, rows)
+        context = self.context
+        self.waiting.mark(context.level, gap_row(self.now_ms or at_ms, at_ms, context.app, first, last), rows)
         self.down.clear()
         self.modifiers.clear()
+        self.named.clear()
 
     # -- keys -------------------------------------------------------------------------------------------------------------
 
@@ -179,7 +194,7 @@ class Hold:
     def _paste(self, event: KeyEvent, rules: Rules, rows: Rows) -> None:
         if not event.key:
             self._barrier(rules, rows)
-            self.account.settle(_outcome(self.context.text_level), 1)
+            self.account.settle(Outcome.of(self.context.text_level), 1)
             return
         if len(self.piece.chars) + len(event.key) > PIECE_CHARS_MAX:
             self.decide(rules, rows)
@@ -286,11 +301,12 @@ class Hold:
             self.modifiers.pop(key, None)
             self.loose += 1
             return
+        self.named.pop(key, None)
         owner = self.down.pop(key, None)
         if owner is None:
             owner = self.down.pop(key.swapcase(), None)  # shift came up before its letter
         if owner is None:
-            self.account.settle(_outcome(self.context.text_level), 1)
+            self.account.settle(Outcome.of(self.context.text_level), 1)
         elif isinstance(owner, Outcome):
             self.account.settle(owner, 1)
         elif owner.count:
@@ -338,8 +354,10 @@ class Hold:
             limit = max(limit, first_young)
         text = "".join(piece.chars)
         spans = find_spans(piece.context, text, rules, open_left=piece.open_left, open_right=True)
-        cut = safe_cut(text, spans, limit)
-        if cut > 0:
+        cut, tries = safe_cut(text, spans, limit), 0
+        while tries < CUTS_MAX and (whole := piece.whole_before(cut)) < cut:
+            cut, tries = safe_cut(text, spans, whole), tries + 1
+        if cut > 0 and tries < CUTS_MAX:
             self._decide(text[:cut], [span for span in spans if span.end <= cut], cut, rules)
             piece.remember(text[:cut])
             del piece.chars[:cut], piece.owners[:cut]
@@ -359,7 +377,7 @@ class Hold:
         start = Level(max(self.context.text_level, piece.level))
         level = record_level(start, text, labels, rules)
         piece.level = level
-        outcome = _outcome(level)
+        outcome = Outcome.of(level)
         owners = piece.owners[:size]
         for owner in owners:
             owner.outcome, owner.level = outcome, level
@@ -397,10 +415,18 @@ class Hold:
         """A key that is an action by itself; with `names` empty it is counted and not written."""
         context = self.context
         shown = (key,) if names is None else names
-        item = Item(KEY, event.at_ms, context.app, context.level, _outcome(context.level), 1 + self.loose, shown, event.seq)
+        item = Item(KEY, event.at_ms, context.app, context.level, Outcome.of(context.level), 1 + self.loose, shown, event.seq)
         self.loose = 0
         self._remember_down(event.key, item)
+        if event.key in NAMED and shown:
+            self.named[event.key] = event.at_ms
         self.waiting.take(item, rows)
+
+    def _name_held(self, rows: Rows) -> None:
+        context = self.context
+        row = held_row(self.now_ms, context.app, self.modifiers, self.named)
+        if row is not None and context.text_level < Level.SECRET:
+            self.waiting.mark(context.level, row, rows)
 
     def _click(self, button: int, rules: Rules, rows: Rows) -> None:
         self.decide(rules, rows)
@@ -429,7 +455,7 @@ class Hold:
         self.down[key] = owner
 
     def _settle_loose(self) -> None:
-        self.account.settle(_outcome(self.context.text_level), self.loose)
+        self.account.settle(Outcome.of(self.context.text_level), self.loose)
         self.loose = 0
 
 
@@ -440,9 +466,3 @@ def _clear(text: str, owners: list[Item], spans: list[Span]) -> tuple[int, ...]:
         found.update(owner.seq for char, owner in zip(text[at:start], owners[at:start], strict=True) if char.isalnum())
         at = end
     return tuple(sorted(found))
-
-
-def _outcome(level: int) -> Outcome:
-    if level <= Level.INTERNAL:
-        return Outcome.KEPT
-    return Outcome.REVIEWED if level == Level.PEOPLE else Outcome.LEVEL4

@@ -29,7 +29,12 @@ COMMAND = Modifiers.CONTROL | Modifiers.ALT | Modifiers.META
 SHORTCUTS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789+-=/[],.`")
 NO_EFFECT_ON_TEXT = frozenset("cisu")
 """Letters whose shortcut leaves the text and the caret as they are everywhere (copy, italics, save, underline)."""
-_NAMES = ((Modifiers.CONTROL, "ctrl"), (Modifiers.ALT, "alt"), (Modifiers.META, "cmd"), (Modifiers.SHIFT, "shift"))
+MODIFIER_NAMES = {
+    Modifiers.CONTROL: "ctrl", Modifiers.ALT: "alt", Modifiers.META: "cmd", Modifiers.SHIFT: "shift", Modifiers.ALTGR: "alt_gr",
+    Modifiers.CAPS: "caps_lock",
+}  # fmt: skip
+"""How rows name modifiers, in their order there."""
+_IN_SHORTCUTS = COMMAND | Modifiers.SHIFT
 
 
 def plain_key(key: str, modifiers: Modifiers) -> str:
@@ -58,4 +63,4 @@ def is_command(key: str, modifiers: Modifiers) -> bool:
 
 def shortcut_names(key: str, modifiers: Modifiers) -> tuple[str, ...]:
     """Names for the row of a shortcut, modifiers first: ("ctrl", "s"). `key` is in SHORTCUTS or NAMED."""
-    return (*(name for bit, name in _NAMES if modifiers & bit), key)
+    return (*(name for bit, name in MODIFIER_NAMES.items() if modifiers & bit & _IN_SHORTCUTS), key)

@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
 
+from byleave.core.levels import Level
+
 UNKNOWN_CHAR = "\ufffd"
 """Stands for a key that is not known: the token around it is never released."""
 CONTEXT_CHARS_MAX = 120
@@ -35,6 +37,11 @@ class Outcome(IntEnum):
     LEVEL4 = 3
     DROPPED = 4
     WITHHELD = 5
+
+    @classmethod
+    def of(cls, level: int) -> Outcome:
+        """What becomes of an event of this level."""
+        return cls.KEPT if level <= Level.INTERNAL else cls.REVIEWED if level == Level.PEOPLE else cls.LEVEL4
 
 
 @dataclass(slots=True, eq=False)
@@ -189,6 +196,11 @@ class Field:
         self.clear()
         self.remember("\t")
         self.level, self.anchored, self.open_left = 0, True, False
+
+    def whole_before(self, cut: int) -> int:
+        """`cut`, or where the first paste begins that stands on both sides of it: an event is decided once."""
+        after = set(map(id, self.owners[cut:]))
+        return next((place for place, owner in enumerate(self.owners[:cut]) if id(owner) in after), cut)
 
     def compose(self, char: str) -> Item | None:
         """The dead key before the caret, if it and `char` are one letter: it stands there now."""

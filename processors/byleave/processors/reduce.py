@@ -108,9 +108,10 @@ class Reducer:
             self.typed(level, action, rows)
 
     def typed(self, level: int, action: ActionRow, rows: Rows) -> None:
-        """An action that is whole; what came before it is over."""
-        self._end_click(rows)
-        self._end_scroll(rows)
+        """An action that is whole; what came before it is over, if it is more than keys that are down."""
+        if action.kind is not ActionKind.HELD:
+            self._end_click(rows)
+            self._end_scroll(rows)
         rows.action(level, action)
 
     def finish(self, rows: Rows) -> None:

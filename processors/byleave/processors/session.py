@@ -124,7 +124,7 @@ def _apply(state: EndpointState, batch: AdmittedBatch, rules: Rules, rows: Rows)
     if batch.screen.width and batch.screen != state.screen:
         state.screen = batch.screen
     if header.gap:
-        hold.lose(rules, rows)
+        hold.lose(header.seq0 - header.gap, header.seq0 - 1, header.hi_min, rules, rows)
     account.gaps += header.gap
     account.admitted += header.count
     account.held += header.count

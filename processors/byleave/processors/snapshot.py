@@ -42,7 +42,7 @@ def dump(state: EndpointState) -> bytes:
         [[session.hex(), _values(account)] for session, account in state.closed],
         _values(hold.context), hold.handle, [[handle, *_field(known)] for handle, known in hold.fields.items()],
         _field(hold.piece), "".join(hold.piece.chars), owned, [_item(item) for item in hold.waiting.items], down,
-        hold.modifiers, hold.loose, hold.now_ms, hold.shortcuts,
+        hold.modifiers, hold.named, hold.loose, hold.now_ms, hold.shortcuts,
         [_values(part) for part in (reducer.down, reducer.click, reducer.scroll)],
     ]  # fmt: skip
     return json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogatepass")
@@ -61,7 +61,7 @@ def load(dumped: bytes) -> EndpointState:
 
 def _state(body: list[Any]) -> EndpointState:
     (_, session, ended, account, screen, written, past, closed, context, handle, fields, current, text, owned,
-     queue, down, modifiers, loose, now_ms, shortcuts, reducer) = body  # fmt: skip
+     queue, down, modifiers, named, loose, now_ms, shortcuts, reducer) = body  # fmt: skip
     counters = Account(*account)
     items = [_load_item(item) for item in queue]
     known = {place: _load_field(values) for place, *values in fields}
@@ -72,7 +72,7 @@ def _state(body: list[Any]) -> EndpointState:
     hold = Hold(
         Waiting(counters, items, Reducer(*pending)), Context(app, Level(level), Level(text_level), enter_submits, readline),
         here, handle, known, {key: items[place] if place >= 0 else Outcome(-1 - place) for key, place in down.items()},
-        modifiers, loose, now_ms, shortcuts,
+        modifiers, named, loose, now_ms, shortcuts,
     )  # fmt: skip
     return EndpointState(
         bytes.fromhex(session), ended, hold, Screen(*screen),
@@ -99,7 +99,7 @@ def _item(item: Item) -> list[Any]:
     if item.kind == POINTER:
         data = [_values(data[0]), *data[1:]]
     elif item.kind == TYPED:
-        data = [data.kind, data.start_ms, data.end_ms, data.app, data.text, data.redactions, data.first, data.last, data.clear]
+        data = _values(data)
     return [item.kind, item.at_ms, item.app, item.level, item.outcome, item.count, data, item.seq]
 
 
@@ -109,11 +109,8 @@ def _load_item(values: list[Any]) -> Item:
         (seq, event_ms, what, *place), x, y = data
         data = (PointerEvent(seq, event_ms, Kind(what), *place), x, y)
     elif kind == TYPED:
-        action, start_ms, end_ms, row_app, text, redactions, first, last, clear = data
-        data = ActionRow(
-            ActionKind(action), start_ms, end_ms, row_app, text=text, redactions=tuple(redactions), first=first, last=last,
-            clear=tuple(clear),
-        )  # fmt: skip
+        action: list[Any] = [tuple(value) if isinstance(value, list) else value for value in data]
+        data = ActionRow(ActionKind(action[0]), *action[1:])
     elif isinstance(data, list):
         data = tuple(data)
     return Item(kind, at_ms, app, level, Outcome(outcome), count, data, number)

@@ -29,6 +29,10 @@ class Waiting:
         else:
             self._leave(item, rows)
 
+    def mark(self, level: int, row: ActionRow, rows: Rows) -> None:
+        """A row that no event waits for."""
+        self.take(Item(TYPED, row.start_ms, row.app, level, Outcome.of(level), 0, row, row.first), rows)
+
     def settle(self, rows: Rows) -> None:
         """Lets go what is decided, up to the first that is not."""
         done = 0

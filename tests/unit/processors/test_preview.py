@@ -22,14 +22,14 @@ from byleave.processors.terminal import split_keys
 def test_a_text_is_decided_as_in_the_stream(rules: Rules) -> None:
     text = "hi Mark, mail ann@example.com\nmy ssn is 219-09-9999\nls -la"
     shown = [row.text for row in preview_text(text, "xterm", rules).left if row.kind == "TYPE"]
-    assert shown == run(focused([text + "\n"], "xterm"), rules).texts()
+    assert sorted(shown) == sorted(run(focused([text + "\n"], "xterm"), rules).texts())
     assert shown == ["hi <NAME>, mail <EMAIL>", "ls -la"]
 
 
 def test_what_leaves_nothing_is_said_with_its_reason(rules: Rules) -> None:
     rows = preview_text("my ssn is 219-09-9999\nhello team", "xterm", rules).left
-    assert [(row.level, row.kind) for row in rows] == [(4, "NOTHING"), (1, "PRESS"), (2, "TYPE"), (1, "PRESS")]
-    assert rows[0].redactions == ("US_SSN",)
+    assert [(row.level, row.kind) for row in rows] == [(1, "SWITCH"), (4, "NOTHING"), (1, "PRESS"), (2, "TYPE"), (1, "PRESS")]
+    assert rows[1].redactions == ("US_SSN",)
     assert [(row.level, row.kind) for row in preview_text("hello team", "firefox", rules).left] == [(4, "NOTHING")]
 
 
@@ -62,10 +62,10 @@ def test_held_text_is_shown_as_it_would_read(rules: Rules) -> None:
     for key in "write to ann@example.com":
         preview.press(key)
     assert preview.held() == "write to <EMAIL>"
-    assert preview.left == []
+    assert [row.kind for row in preview.left] == ["SWITCH"]
     preview.wait(preview.now_ms + 30_000)
     assert preview.held() == ""
-    assert [row.text for row in preview.left] == ["write to <EMAIL>"]
+    assert [row.text for row in preview.left if row.kind == "TYPE"] == ["write to <EMAIL>"]
 
 
 def test_every_label_of_a_pattern_has_a_reason_in_words() -> None:

@@ -112,7 +112,9 @@ def test_silence_is_read_from_an_empty_batch(rules: Rules) -> None:
 
 def test_a_pointer_move_inside_a_stretch_waits_for_it(rules: Rules) -> None:
     out = run(focused(["good ", ("move", 5, 6), "morning"]), rules, end=Boundary.NONE)
-    assert out.rows == {}
+    assert [*out.rows] == [(Content.ACTIONS, 1)]
+    assert [row.kind for row in out.marks()] == [ActionKind.SWITCH]
+    assert out.actions() == []
     assert out.account.held == len("good morning") + 1
 
 
@@ -180,7 +182,7 @@ def test_a_declared_gap_ends_the_stretch_and_is_counted(rules: Rules) -> None:
 
 def test_a_new_session_closes_the_old_one_and_drops_only_its_open_token(rules: Rules) -> None:
     out = run(focused(["good morning hunt"]), rules, end=Boundary.NONE)
-    out.add(feed(out.state, batch_of(focused([]), 0, START_MS + 99_000, session=b"\1" * 16), rules))
+    out.add(feed(out.state, batch_of(focused([], "firefox"), 0, START_MS + 99_000, session=b"\1" * 16), rules))
     assert out.texts() == ["good morning "]
     [(session, account)] = out.state.closed
     assert session == b"\0" * 16

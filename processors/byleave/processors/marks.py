@@ -1,0 +1,54 @@
+"""Rows that say where a reader is, instead of what the person did: another window, keys that are down, missing events.
+
+Promises  a title is redacted and judged like typed text, and stands in a row only where text of its window may; of the
+          keys that are down, modifiers are named and those with a row of their own, and only while no text is held: no mark
+          stands inside a stretch and tells how long it took (P5).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from byleave.core.events import FocusEvent
+from byleave.core.levels import Level
+from byleave.core.rows import ActionKind, ActionRow
+from byleave.processors.classify import Context, record_level
+from byleave.processors.keyboard import MODIFIER_BITS, MODIFIER_NAMES
+from byleave.processors.redact import find_spans, sanitized_text
+from byleave.processors.reduce import rounded
+from byleave.processors.rules import Rules
+
+HELD_STEP_MS = 1_000
+"""How often keys that are down are named."""
+DOWN_MS_MAX = 30_000
+"""A key that is down for longer is not believed: its release was lost."""
+
+
+def switch_row(event: FocusEvent, context: Context, rules: Rules) -> tuple[int, ActionRow]:
+    """The row of a window that came to the front, and its level. Of a title that is secret it says nothing."""
+    level, text, title = context.level, "", event.window.title
+    labels: tuple[str, ...] = ()
+    if title and context.text_level < Level.SECRET:
+        spans = find_spans("", title, rules)
+        found = tuple(span.label for span in spans)
+        raised = record_level(context.text_level, title, found, rules)
+        if raised < Level.SECRET:
+            level, text, labels = raised, sanitized_text(title, spans), found
+    at_ms = rounded(event.at_ms)
+    return level, ActionRow(
+        ActionKind.SWITCH, at_ms, at_ms, context.app, text=text, redactions=labels, first=event.seq, last=event.seq
+    )
+
+
+def gap_row(from_ms: int, to_ms: int, app: str, first: int, last: int) -> ActionRow:
+    """Events `first` to `last` never came. How many is in the record's header, at the grain of a batch (docs/adr/0003)."""
+    return ActionRow(ActionKind.GAP, rounded(from_ms), rounded(to_ms), app, first=first, last=last)
+
+
+def held_row(now_ms: int, app: str, modifiers: Mapping[str, int], named: Mapping[str, int]) -> ActionRow | None:
+    """Which keys are down as a second begins, with the time of their press; or None. Modifiers first, then named keys."""
+    since_ms = now_ms - DOWN_MS_MAX
+    held = {MODIFIER_BITS[name] for name, down_ms in modifiers.items() if down_ms > since_ms}
+    keys = [*(name for bit, name in MODIFIER_NAMES.items() if bit in held), *sorted(name for name, down_ms in named.items() if down_ms > since_ms)]
+    at_ms = now_ms // HELD_STEP_MS * HELD_STEP_MS
+    return ActionRow(ActionKind.HELD, at_ms, at_ms, app, keys=tuple(keys)) if keys else None
