@@ -61,7 +61,7 @@ def main(argv: list[str]) -> int:
 def _measure(quick: bool, with_peers: bool, say: Any) -> tuple[list[Figure], dict[str, Any]]:
     """Every figure with a goal, and what it was made from."""
     rules, every = load_rules(), labelled.sets_here()
-    sets = {name: records[:QUICK_RECORDS] if quick else records for name, records in every.items()}
+    sets = {name: _spread(records, QUICK_RECORDS) if quick else records for name, records in every.items()}
     say("ours on labelled text")
     found = labelled.ours(sets, rules)
     say("peers: install, then run")
@@ -109,7 +109,7 @@ def typing_figures(sets: Sets, rules: Rules, most: int) -> dict[str, dict[str, f
     """Shares of typed sensitive and of deleted characters whose text gets out, by how the person types."""
     score = importlib.import_module("typing_score")
     names = [name for name in sets if "/" not in name and not name.startswith(("prose", "levels"))]
-    records = [record for name in names for record in sets[name][:: max(1, len(sets[name]) // most)][:most]]
+    records = [record for name in names for record in _spread(sets[name], most)]
     out = {}
     for profile in score.PROFILES:
         found = score.score(records, profile, rules)
@@ -127,6 +127,11 @@ def _work(sets: Sets, rules: Rules) -> list[dict[str, Any]]:
     """Texts of work that are not taken for more."""
     found = [r for name in ("prose_dev", "prose_blind", "workplace_dev") for r in sets.get(name, ()) if not r["spans"]]
     return [record for record in found if labelled.judge(record, rules).level < 3]
+
+
+def _spread(records: Sequence[dict[str, Any]], most: int) -> Sequence[dict[str, Any]]:
+    """At most so many of `records`, from all over them."""
+    return records[:: max(1, len(records) // most)][:most]
 
 
 def _text_figures(found: Mapping[str, Mapping[str, float]]) -> list[Figure]:
