@@ -58,7 +58,7 @@ def doubt_lines(text: str, tokens: list[Token]) -> None:
 
 def _end_line(text: str, line: list[Token]) -> None:
     strange = sum(token.what is What.UNKNOWN and bool(token.label) and text[token.start].islower() for token in line)
-    if strange >= FOREIGN_WORDS_MIN and strange >= FOREIGN_SHARE_MIN * len(line):
+    if strange >= FOREIGN_WORDS_MIN and strange >= FOREIGN_SHARE_MIN * sum(token.lower not in GRAMMAR for token in line):
         for token in line:
             token.label = token.label or "WORD"
 

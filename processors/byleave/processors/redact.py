@@ -11,17 +11,20 @@ from __future__ import annotations
 import re
 import unicodedata
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from byleave.processors.places import judge_places
+
 from byleave.processors.harmless import find_harmless
 from byleave.processors.identifiers import is_ordinary, stands_as_code
-from byleave.processors.lexicon import load_labels, load_words
-from byleave.processors.neighbours import CLOSE, TITLES, doubt_lines, pull_neighbours
+from byleave.processors.lexicon import load_labels
+from byleave.processors.neighbours import CLOSE, doubt_lines, pull_neighbours
 from byleave.processors.reassemble import UNKNOWN_CHAR
 from byleave.processors.rules import Rules
 from byleave.processors.tokens import Token, What, tokens_of
-from byleave.processors.vocabulary import GRAMMAR, Vocabulary
+from byleave.processors.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,17 +38,13 @@ class Span:
 
 LABELS = tuple(load_labels())
 """What a placeholder may say. Where two claim a span, the later wins: it says more, or is worse."""
+NUMBERED = frozenset(("NAME", "USERNAME", "EMAIL", "PHONE", "ADDRESS", "IP"))
+"""Labels whose values are told apart within one record."""
 _RANK = {label: rank for rank, label in enumerate(LABELS)}
 _GONE = {What.UNKNOWN: "WORD", What.HALF: "WORD", What.NUMBER: "NUMBER", What.IDENTIFIER: "WORD", What.MEDICAL: "MEDICAL"}
 _JOINED = re.compile(r"\s{0,2},?\s{0,2}|[^\w\n]{0,4}")
 """What may stand between two parts of one thing."""
 _GROUP_GAP = re.compile(r"[ .\-/()]{1,3}")
-_SENTENCE = frozenset('.!?:\n>|"“(=[{;')
-_GREETINGS = TITLES | load_words("before_names")
-_BESIDE_NAMES = frozenset(("from", "with", "by", "for", "to", "and", "told", "gave", "asks", "than", "that"))
-_NAME_FIELDS = frozenset(("name", "names", "given", "surname", "firstname", "lastname", "attn", "signed", "from", "cc"))
-_MEDICAL_CUES = frozenset(("dx", "rx", "diagnosis", "diagnosed", "treated", "suffering", "suffers", "symptoms"))
-_MEDICAL_PAIRS = load_words("medical_pairs")
 _INVISIBLE = frozenset(("Cf", "Cc", "Co", "Cn", "Cs"))
 GROUPED_DIGITS_MIN = 7
 """So many digits in a row of number tokens are one long number."""
@@ -69,7 +68,7 @@ def find_spans(context: str, text: str, rules: Rules, *, open_left: bool = False
     _code(whole, tokens, vocabulary)
     _groups(whole, tokens)
     _patterns(whole, tokens, rules)
-    _places(whole, tokens, vocabulary)
+    judge_places(whole, tokens, vocabulary)
     if any(token.label for token in tokens):
         doubt_lines(whole, tokens)
         pull_neighbours(whole, tokens, vocabulary)
@@ -77,12 +76,30 @@ def find_spans(context: str, text: str, rules: Rules, *, open_left: bool = False
 
 
 def sanitized_text(text: str, spans: list[Span]) -> str:
-    """`text` with a typed placeholder in place of each span."""
+    """`text` with a typed placeholder in place of each span.
+
+    Where one record names several people or contacts, or one of them twice, they are told apart by a number in order of
+    appearance: "<NAME:1> wrote to <NAME:2>". The number says nothing across records. Secrets, amounts and health never have
+    one: that two are the same would tell something.
+    """
+    values = [(span.label, _same(text[span.start : span.end])) for span in spans]
+    often = Counter(label for label, _ in values)
+    seen: dict[str, list[str]] = {}
     parts, at = [], 0
-    for span in spans:
-        parts += [text[at : span.start], f"<{span.label}>"]
+    for span, (label, value) in zip(spans, values, strict=True):
+        number = ""
+        if label in NUMBERED and often[label] > 1:
+            known = seen.setdefault(label, [])
+            known += [] if value in known else [value]
+            number = f":{known.index(value) + 1}"
+        parts += [text[at : span.start], f"<{label}{number}>"]
         at = span.end
     return "".join([*parts, text[at:]])
+
+
+def _same(value: str) -> str:
+    """What is left of a value when case, blanks and the genitive are not looked at."""
+    return "".join(value.casefold().split()).removesuffix("'s").removesuffix("’s")  # noqa: RUF001
 
 
 def _plain(text: str) -> str:
@@ -173,53 +190,6 @@ def _patterns(text: str, tokens: list[Token], rules: Rules) -> None:
 def _holds_a_place(token: Token, label: str) -> bool:
     """Whether a pattern takes what only stands where a key would, a whole private network, or a package with its version."""
     return (token.what, label) in ((What.FILLER, "API_KEY"), (What.EXEMPT, "IP"), (What.CODE, "EMAIL"))
-
-
-def _places(text: str, tokens: list[Token], vocabulary: Vocabulary) -> None:
-    """Names by where they stand, and what follows a medical cue."""
-    last = len(tokens) - 1
-    for place, token in enumerate(tokens):
-        what = token.what
-        before, after = tokens[place - 1] if place else None, tokens[place + 1] if place < last else None
-        if not token.label and (what is What.NAMELIKE or (token.lower in GRAMMAR and token.lower in vocabulary.given)):
-            if _is_name(text, before, token, after):
-                token.label = "NAME"
-        elif what is What.CAPITAL and not token.label and before is not None and before.lower in TITLES:
-            token.label = "NAME" if text[before.end : token.start] in (" ", ". ") else ""
-        elif what is What.UNKNOWN:
-            known = token.lower.removesuffix("'s") in vocabulary.names
-            if token.label == "WORD" and (known or text[token.start].isupper()):
-                token.label = "NAME"
-        elif before is not None and f"{before.lower}_{token.lower.removesuffix('s')}" in _MEDICAL_PAIRS:
-            before.label = token.label = "MEDICAL"
-        elif token.lower in _MEDICAL_CUES:
-            for value in tokens[place + 1 : place + 4]:
-                if value.label in ("WORD", "NAME"):
-                    value.label = "MEDICAL"
-
-
-def _is_name(text: str, before: Token | None, token: Token, after: Token | None) -> bool:
-    """Whether a word that is also a name is one here: "ask Mark", "hi mark", "Mark Johnson", not "Mark it" or "the mark"."""
-    gap = text[before.end : token.start] if before else ""
-    known = before.lower if before is not None else ""
-    if known in _NAME_FIELDS and not gap.strip(" :=>\t\"'"):
-        return True
-    if known in _GREETINGS and not gap.strip(". "):
-        return True
-    if not text[token.start].isupper():
-        return known in _BESIDE_NAMES and gap == " " and _ends_there(text, token, after)
-    if token.lower in GRAMMAR:
-        return False
-    if before is not None and _SENTENCE.isdisjoint(gap):
-        return True
-    return after is not None and after.what in (What.UNKNOWN, What.NAMELIKE) and text[after.start].isupper()
-
-
-def _ends_there(text: str, token: Token, after: Token | None) -> bool:
-    """Whether nothing goes on behind a word as it would behind a noun: "from rose, ", "with mark about it"."""
-    if token.lower in GRAMMAR:
-        return False
-    return after is None or text[token.end : after.start].strip() != "" or after.lower in GRAMMAR
 
 
 def _spans(text: str, tokens: list[Token], base: int) -> list[Span]:

@@ -51,14 +51,15 @@ _NOT_MEDICAL = frozenset(("diploma", "diplomas", "oklahoma", "technologist", "ec
 class Vocabulary:
     """Lower-case words. `words` pass the gate; `names` (given and common family names) are doubted; `medical` are labelled.
 
-    `surnames` are the common family names, `family` all that are known, with their ranks; `code` are words that make an
-    identifier of what they are joined with.
+    `surnames` are the common family names, `commonest` the commonest of them, `family` all that no dictionary holds; `code` are
+    words that make an identifier of what they are joined with.
     """
 
     words: frozenset[str] = field(repr=False)
     given: frozenset[str] = field(repr=False)
     surnames: frozenset[str] = field(repr=False)
-    family: Mapping[str, int] = field(repr=False)
+    commonest: frozenset[str] = field(repr=False)
+    family: frozenset[str] = field(repr=False)
     names: frozenset[str] = field(repr=False)
     medical: frozenset[str] = field(repr=False)
     code: frozenset[str] = field(repr=False)
@@ -77,7 +78,7 @@ class Vocabulary:
 
     def is_handle(self, word: str) -> bool:
         """A name, or two joined, or an initial with a family name, as in user names: "jsmith", "johnsmith"."""
-        if word in self.names or self.family.get(word[1:], RANK_WITH_INITIAL_MAX) < RANK_WITH_INITIAL_MAX:
+        if word in self.names or word in self.family or word[1:] in self.commonest:
             return True
         return any(word[:cut] in self.given and word[cut:] in self.surnames for cut in range(3, len(word) - 2))
 
@@ -92,7 +93,9 @@ def load_vocabulary(language: str = "en", house: frozenset[str] = frozenset()) -
     counts, wordlike = _frequencies(pack["counts"])
     given, ranks = _names(pack["names"])
     surnames = {name for name, rank in ranks.items() if rank <= SURNAME_RANK_MAX}
-    harmless, medical, sensitive = (_lexicon(pack, kind, language) for kind in ("harmless", "medical", "sensitive"))
+    harmless, medical, sensitive, foreign = (
+        _lexicon(pack, kind, language) for kind in ("harmless", "medical", "sensitive", "foreign")
+    )
     if refused := sorted(house & (medical | sensitive)):
         raise Misconfigured(f"house words: {len(refused)} of them are in the sensitive lexicons, {refused[0]!r} is the first")
     names = (given | surnames) - harmless - house
@@ -103,13 +106,13 @@ def load_vocabulary(language: str = "en", house: frozenset[str] = frozenset()) -
     words |= _technical(pack["technical"]) - names - ranks.keys()
     words -= {word for word in words if _MEDICAL_ENDINGS.match(word) and word not in _NOT_MEDICAL and len(word) > 6}
     words = (words - _plurals(medical | sensitive)) | harmless | house
-    words -= medical | sensitive
-    code = load_words("code", language)
-    parts = (words, given, surnames, ranks, names, medical, code, load_words("medical_tails", language))
-    lists = "\n\n".join("\n".join(sorted(part)) for part in parts)
+    words -= medical | sensitive | foreign
+    commonest = (name for name, rank in ranks.items() if rank <= RANK_WITH_INITIAL_MAX)
+    parts = tuple(frozenset(part) for part in (words, given, surnames, commonest, ranks.keys() - counts.keys(), names))
+    parts += (medical, load_words("code", language))
+    lists = "\n\n".join("\n".join(sorted(part)) for part in (*parts, load_words("medical_tails", language)))
     digest = hashlib.sha256(f"{lists}\n\n{load_shapes(language)[1]}".encode()).hexdigest()
-    known, given_names, common = frozenset(words), frozenset(given), frozenset(surnames)
-    return Vocabulary(known, given_names, common, ranks, frozenset(names), medical, code, digest)
+    return Vocabulary(*parts, digest)
 
 
 def _lexicon(pack: Mapping[str, Any], kind: str, language: str) -> frozenset[str]:

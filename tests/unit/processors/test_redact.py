@@ -103,7 +103,7 @@ see PR #4312 and box 17""".splitlines()
 @pytest.mark.parametrize("text", LOOK_ALIKES)
 def test_look_alikes_pass_and_stay_at_their_level(rules: Rules, text: str) -> None:
     assert find_spans("", text, rules) == []
-    assert record_level(Level.INTERNAL, text, [], rules.policy, rules.vocabulary.topics) == Level.INTERNAL
+    assert record_level(Level.INTERNAL, text, [], rules) == Level.INTERNAL
 
 
 def test_a_command_that_asks_for_a_password_makes_the_next_line_one(rules: Rules) -> None:

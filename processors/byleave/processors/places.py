@@ -1,0 +1,91 @@
+"""Names and readings by where they stand: "ask mark", "Dr Field", "rose's review", "A1c went from 7.1 to 6.2".
+
+Promises  a word that is also a name goes where it is used as one, in lower case too, and stays where it is used as a word.
+"""
+
+from __future__ import annotations
+
+import re
+
+from byleave.processors.lexicon import load_words
+from byleave.processors.neighbours import TITLES
+from byleave.processors.tokens import Token, What
+from byleave.processors.vocabulary import GRAMMAR, Vocabulary
+
+_SENTENCE = frozenset('.!?:\n>|"“(=[{;')
+_GREETINGS = TITLES | load_words("before_names")
+_DETERMINERS = frozenset(
+    ("the", "a", "an", "this", "that", "each", "every", "any", "no", "our", "your", "its", "their", "my", "of")
+)
+_AFTER_NAMES = load_words("after_names")
+_BESIDE_NAMES = frozenset(("from", "with", "by", "for", "to", "and", "told", "gave", "asks", "than", "that"))
+_NAME_FIELDS = frozenset(("name", "names", "given", "surname", "firstname", "lastname", "attn", "signed", "from", "cc"))
+_MEDICAL_CUES = frozenset(("dx", "rx", "diagnosis", "diagnosed", "treated", "suffering", "suffers", "symptoms"))
+_MEDICAL_PAIRS = load_words("medical_pairs")
+_READING = re.compile(r"\d{1,4}(?:\.\d{1,2})?")
+
+
+def judge_places(text: str, tokens: list[Token], vocabulary: Vocabulary) -> None:
+    """Names by where they stand, and what follows a medical cue."""
+    last = len(tokens) - 1
+    for place, token in enumerate(tokens):
+        what = token.what
+        before, after = tokens[place - 1] if place else None, tokens[place + 1] if place < last else None
+        if not token.label and (what is What.NAMELIKE or (token.lower in GRAMMAR and token.lower in vocabulary.given)):
+            if _is_name(text, before, token, after):
+                token.label = "NAME"
+        elif what is What.CAPITAL and not token.label and before is not None and before.lower in TITLES:
+            token.label = "NAME" if text[before.end : token.start] in (" ", ". ") else ""
+        elif what is What.UNKNOWN:
+            known = token.lower.removesuffix("'s") in vocabulary.names
+            if token.label == "WORD" and (known or text[token.start].isupper()):
+                token.label = "NAME"
+        elif token.label == "MEDICAL" and what is What.MEDICAL:
+            _readings(text, token, tokens[place + 1 : place + 6])
+        elif before is not None and f"{before.lower}_{token.lower.removesuffix('s')}" in _MEDICAL_PAIRS:
+            before.label = token.label = "MEDICAL"
+        elif token.lower in _MEDICAL_CUES:
+            for value in tokens[place + 1 : place + 4]:
+                if value.label in ("WORD", "NAME"):
+                    value.label = "MEDICAL"
+
+
+def _readings(text: str, token: Token, following: list[Token]) -> None:
+    """What a test came to, in the same sentence: "A1c went from 7.1 to 6.2"."""
+    for value in following:
+        if not _SENTENCE.isdisjoint(text[token.end : value.start]):
+            return
+        if _READING.fullmatch(value.lower):
+            value.label = value.label or "MEDICAL"
+
+
+def _is_name(text: str, before: Token | None, token: Token, after: Token | None) -> bool:
+    """Whether a word that is also a name is one here: "ask Mark", "hi mark", "Mark Johnson", not "Mark it" or "the mark"."""
+    gap = text[before.end : token.start] if before else ""
+    known = before.lower if before is not None else ""
+    if known in _NAME_FIELDS and not gap.strip(" :=>\t\"'"):
+        return True
+    if known in _GREETINGS and not gap.strip(". "):
+        return True
+    if not text[token.start].isupper():
+        return _is_lower_name(text, known, gap, token, after)
+    if token.lower in GRAMMAR:
+        return False
+    if before is not None and _SENTENCE.isdisjoint(gap):
+        return True
+    return after is not None and after.what in (What.UNKNOWN, What.NAMELIKE) and text[after.start].isupper()
+
+
+def _is_lower_name(text: str, known: str, gap: str, token: Token, after: Token | None) -> bool:
+    """The same in lower case: "faith left early", "rose's review", "sync with mark, then"."""
+    whose = token.lower.endswith("'s")
+    if whose or known == "" or not _SENTENCE.isdisjoint(gap):
+        return known not in _DETERMINERS and (whose or (after is not None and after.lower in _AFTER_NAMES))
+    return known in _BESIDE_NAMES and gap == " " and _ends_there(text, token, after)
+
+
+def _ends_there(text: str, token: Token, after: Token | None) -> bool:
+    """Whether nothing goes on behind a word as it would behind a noun: "from rose, ", "with mark about it"."""
+    if token.lower in GRAMMAR:
+        return False
+    return after is None or text[token.end : after.start].strip() != "" or after.lower in GRAMMAR
