@@ -15,12 +15,11 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from byleave.processors.places import judge_places
-
 from byleave.processors.harmless import find_harmless
 from byleave.processors.identifiers import is_ordinary, stands_as_code
 from byleave.processors.lexicon import load_labels
 from byleave.processors.neighbours import CLOSE, doubt_lines, pull_neighbours
+from byleave.processors.places import judge_places
 from byleave.processors.reassemble import UNKNOWN_CHAR
 from byleave.processors.rules import Rules
 from byleave.processors.tokens import Token, What, tokens_of
