@@ -1,8 +1,8 @@
 """What runs out, when, and who must sign before (P1, P2; ruling 4). Pure.
 
 Promises  everything in the control documents that has an end stands in it: root, state, manifests in force, enrolments, the
-          redactor's key, officers' keys that have not worked for 90 days, and the certificates that the caller names.
-          Consents have no end: they count until they are taken back or the manifest is another one.
+          level policy, the redactor's key, officers' keys that have not worked for 90 days, and the certificates that the
+          caller names. Consents have no end: they count until they are taken back or the manifest is another one.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from byleave.control import trust
-from byleave.control.documents import Root
+from byleave.control.documents import LevelPolicy, Root
 from byleave.control.knowledge import Knowledge
 from byleave.control.rollcall import rehearsed_ms
 from byleave.core.errors import Forged
@@ -48,11 +48,18 @@ class Due:
 
 
 def calendar(
-    root: Root, knowledge: Knowledge, certificates: Mapping[str, int], names: Mapping[str, str], now_ms: int
+    root: Root,
+    knowledge: Knowledge,
+    certificates: Mapping[str, int],
+    names: Mapping[str, str],
+    now_ms: int,
+    policy: LevelPolicy | None = None,
 ) -> list[Due]:
     """All of it, the nearest first. `certificates`: end by name; `names`: officers by public key, where they are known."""
     rows = [*_documents(root, knowledge), *_keys(root, knowledge, names, now_ms)]
     rows += [("certificate", name, ends_ms, "whoever runs the certificate authority") for name, ends_ms in certificates.items()]
+    if policy is not None:
+        rows.append(("level policy", f"version {policy.version}", policy.expires_ms, _who(root, "manifest")))
     found = [
         Due(what, name, ends_ms, who, level(ends_ms, now_ms), None if ends_ms is None else (ends_ms - now_ms) // DAY_MS)
         for what, name, ends_ms, who in rows

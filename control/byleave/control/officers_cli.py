@@ -181,13 +181,14 @@ def calendar(as_json: Json = False) -> None:
     from dataclasses import asdict
 
     from byleave.control import calendar as rules
-    from byleave.control import deciding, officers
+    from byleave.control import deciding, officers, policies
     from byleave.control.bootstrap import pinned_root
 
     at = load_installation()
     basis, _ = deciding.read_basis(at)
     ends, names = deciding.certificate_ends(at.pki), officers.keys_here(at.home)
-    rows = rules.calendar(pinned_root(at.home, at.site), basis.knowledge, ends, names, wall_ms())
+    policy = policies.installed(at.home / policies.FOLDER)
+    rows = rules.calendar(pinned_root(at.home, at.site), basis.knowledge, ends, names, wall_ms(), policy)
     lines, seen = [], set()
     for row in rows:
         if row.level != rules.Level.OK or row.what not in seen:  # of what is far off, the nearest of each kind

@@ -11,8 +11,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from byleave.control import trust
-from byleave.control.documents import LevelPolicy, Root
-from byleave.core.dsse import ENVELOPE_BYTES_MAX
+from byleave.control.documents import LevelPolicy, Root, load
+from byleave.core.dsse import ENVELOPE_BYTES_MAX, load_envelope
 from byleave.core.errors import Forged, Refused
 from byleave.core.keys import replace_file
 
@@ -22,7 +22,7 @@ CLOCK_MS_MAX = 300_000
 
 
 def read(folder: Path, root: Root, site: str, now_ms: int, *, pin: bool = False) -> LevelPolicy | None:
-    """The policy in force, or None if none was ever signed here. `pin`: no older one counts any more. Raises Refused, Forged."""
+    """The policy in force, None if none was ever signed here. `pin`: no older one counts any more. Raises Refused, Forged."""
     if not (folder / "policy.dsse").exists():
         if (folder / "policy.pin").exists():
             raise Refused(
@@ -42,6 +42,12 @@ def install(folder: Path, signed: bytes, root: Root | None, site: str, now_ms: i
         raise Refused("no root is trusted here yet", reason="no-root")
     _judged(folder, signed, root, site, now_ms)
     replace_file(folder / "policy.dsse", signed, mode=0o644)
+
+
+def installed(folder: Path) -> LevelPolicy | None:
+    """What the file says, believed by nobody: for the calendar, which must name a policy that is over. Raises Forged."""
+    path = folder / "policy.dsse"
+    return load(LevelPolicy, load_envelope(path.read_bytes()).body) if path.is_file() else None
 
 
 def next_version(folder: Path) -> int:

@@ -49,8 +49,16 @@ def test_no_document_that_runs_out_is_forgotten() -> None:
     ends = {"expires_ms", "until_ms", "not_after_ms"}
     kinds = [kind for kind in vars(documents).values() if isinstance(kind, type) and hasattr(kind, "__dataclass_fields__")]
     assert {kind.__name__ for kind in kinds if ends & {one.name for one in fields(kind)}} == {
-        "Root", "Manifest", "State", "Enrolment", "Window", "Grant",
+        "Root", "Manifest", "LevelPolicy", "State", "Enrolment", "Window", "Grant",
     }  # fmt: skip
+
+
+def test_a_level_policy_that_is_over_is_named(site: Any) -> None:
+    policy = documents.LevelPolicy("test.", 3, "", (), NOW_MS - DAY_MS, NOW_MS)
+    (row,) = [
+        row for row in calendar.calendar(site.root, site.knowledge(), {}, {}, NOW_MS, policy) if row.what == "level policy"
+    ]
+    assert (row.name, row.level) == ("version 3", Level.OVER)
 
 
 def test_a_key_that_has_not_worked_for_ninety_days_is_over(site: Any) -> None:
