@@ -90,6 +90,8 @@ class Hold:
         place = (event.x / screen.width, event.y / screen.height) if screen.width and screen.height else (-1.0, -1.0)
         item = Item(POINTER, event.at_ms, context.app, context.level, Outcome.of(context.level), 1, (event, *place), event.seq)
         self.waiting.take(item, rows)
+        if len(self.waiting.items) > QUEUE_MAX:
+            self.decide(rules, rows)
 
     def focus(self, event: FocusEvent, rules: Rules, rows: Rows) -> None:
         """Another window, or the same one anew. Modifiers held across it are not trusted."""
