@@ -1,7 +1,9 @@
 """Floors of redaction: no figure may become worse than the best that was measured and written down.
 
 `floors.toml` holds for each set of texts each figure, with the day on which its floor was last raised. "Raised" always means
-made stricter: of most figures less is better. Only figures that do not depend on the machine have a floor.
+made stricter: of most figures less is better. Only figures that do not depend on the machine have a floor. What gets out has
+its floor where it was found. What is lost or raised for nothing has it half a point beside: a rule that lets less out may cost
+so much without a word.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from pathlib import Path
 
 FILE = Path(__file__).with_name("floors.toml")
 MORE_IS_BETTER = frozenset(("full_recall",))
+MARGIN = {"lost": 0.005, "false_bare": 0.005, "false_context": 0.005}
 PLACES = 10_000
 """A floor has four places, and so has a figure before it is compared; both are rounded to the worse side."""
 _HEAD = """# How well redaction does at least, by set of labelled texts; see bench/floors.py. Shares, not per cent.
@@ -58,7 +61,7 @@ def raised(figures: Figures, floors: Floors, today: datetime.date) -> Floors:
     for name, rows in figures.items():
         for figure, found in rows.items():
             kept = out.setdefault(name, {})
-            floor = _rounded(figure, found)
+            floor = _rounded(figure, found + MARGIN.get(figure, 0.0))
             if figure not in kept or _less_strict(figure, kept[figure].floor, floor):
                 kept[figure] = Floor(floor, today)
     return out
