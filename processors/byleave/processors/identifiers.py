@@ -21,7 +21,7 @@ _FILLER = re.compile(
 _ASSIGNED = re.compile(r"\s{0,12}[:?.+|\-]{0,3}=(?![=~])")
 _AFTER = re.compile(r"[({\[]|\s?(?:=>|->)|::|!\(|[\"']{1,2}(?:\s?(?:=>|:)|\])|[.]\w{1,30}\(|\s--?[A-Za-z]")
 _BEFORE = re.compile(
-    r"(?:\$\{?|--|::|->|\)\.|(?<![\w.])(?:def|class|fn|func|function|import|const|var|struct|enum|interface|namespace|extends"
+    r"(?:\$\{?|--|://|::|->|\)\.|(?<![\w.])(?:def|class|fn|func|function|import|const|var|struct|enum|interface|namespace|extends"
     r"|implements|except|raise new|throw new|throws|void|int|string)[ ])$"
 )
 _TOGETHER_MAX, _PART_MAX = 24, 20

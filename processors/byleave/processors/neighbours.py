@@ -38,10 +38,13 @@ def pull_neighbours(text: str, tokens: list[Token], vocabulary: Vocabulary) -> N
 
 
 def _is_between(text: str, before: Token, token: Token, after: Token) -> bool:
-    """Whether a word stands between two things that go as their glue does: "Rúa do Paseo", not "Anna and Ben"."""
+    """Whether what stands between two things that go is their glue: "Rúa do Paseo", a piece of a key; not "Anna and Ben"."""
+    gaps = [text[a:b] for a, b in ((before.end, token.start), (token.end, after.start))]
+    if all(len(gap) == 1 and gap in "=/+_-~" for gap in gaps):
+        return True
     if token.what not in (What.WORD, What.CAPITAL, What.NAMELIKE) or token.lower in GRAMMAR or token.lower in _FIELDS:
         return False
-    return all(text[a:b] in (" ", ", ") for a, b in ((before.end, token.start), (token.end, after.start)))
+    return all(gap in (" ", ", ") for gap in gaps)
 
 
 def doubt_lines(text: str, tokens: list[Token]) -> None:

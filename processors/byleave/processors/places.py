@@ -20,6 +20,7 @@ _DETERMINERS = frozenset(
 _AFTER_NAMES = load_words("after_names")
 _BESIDE_NAMES = frozenset(("from", "with", "by", "for", "to", "and", "told", "gave", "asks", "than", "that"))
 _NAME_FIELDS = frozenset(("name", "names", "given", "surname", "firstname", "lastname", "attn", "signed", "from", "cc"))
+_PERSON_FIELDS = frozenset(("first", "last", "family", "given", "surname", "middle", "firstname", "lastname", "fullname"))
 _MEDICAL_CUES = frozenset(("dx", "rx", "diagnosis", "diagnosed", "treated", "suffering", "suffers", "symptoms"))
 _MEDICAL_PAIRS = load_words("medical_pairs")
 _READING = re.compile(r"\d{1,4}(?:\.\d{1,2})?")
@@ -34,8 +35,8 @@ def judge_places(text: str, tokens: list[Token], vocabulary: Vocabulary) -> None
         if not token.label and (what is What.NAMELIKE or (token.lower in GRAMMAR and token.lower in vocabulary.given)):
             if _is_name(text, before, token, after):
                 token.label = "NAME"
-        elif what is What.CAPITAL and not token.label and before is not None and before.lower in TITLES:
-            token.label = "NAME" if text[before.end : token.start] in (" ", ". ") else ""
+        elif what is What.CAPITAL and not token.label and before is not None and _is_called(text, before, token):
+            token.label = "NAME"
         elif what is What.UNKNOWN:
             known = token.lower.removesuffix("'s") in vocabulary.names
             if token.label == "WORD" and (known or text[token.start].isupper()):
@@ -48,6 +49,14 @@ def judge_places(text: str, tokens: list[Token], vocabulary: Vocabulary) -> None
             for value in tokens[place + 1 : place + 4]:
                 if value.label in ("WORD", "NAME"):
                     value.label = "MEDICAL"
+
+
+def _is_called(text: str, before: Token, token: Token) -> bool:
+    """Whether any word with a capital is a name here: "Dr Strand", "<family>Marks"."""
+    gap = text[before.end : token.start]
+    if before.lower in TITLES:
+        return gap in (" ", ". ")
+    return before.lower in _PERSON_FIELDS and re.fullmatch(r"[\"']?\s?[:=>]\s?[\"']?", gap) is not None
 
 
 def _readings(text: str, token: Token, following: list[Token]) -> None:
@@ -73,7 +82,8 @@ def _is_name(text: str, before: Token | None, token: Token, after: Token | None)
         return False
     if before is not None and _SENTENCE.isdisjoint(gap):
         return True
-    return after is not None and after.what in (What.UNKNOWN, What.NAMELIKE) and text[after.start].isupper()
+    joined = (What.UNKNOWN, What.NAMELIKE, What.LETTER)
+    return after is not None and after.what in joined and after.lower not in ("i", "a") and text[after.start].isupper()
 
 
 def _is_lower_name(text: str, known: str, gap: str, token: Token, after: Token | None) -> bool:

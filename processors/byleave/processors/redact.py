@@ -188,7 +188,9 @@ def _patterns(text: str, tokens: list[Token], rules: Rules) -> None:
 
 def _holds_a_place(token: Token, label: str) -> bool:
     """Whether a pattern takes what only stands where a key would, a whole private network, or a package with its version."""
-    return (token.what, label) in ((What.FILLER, "API_KEY"), (What.EXEMPT, "IP"), (What.CODE, "EMAIL"))
+    if label == "EMAIL":
+        return token.what is What.CODE and "@" in token.lower
+    return (token.what, label) in ((What.FILLER, "API_KEY"), (What.EXEMPT, "IP"))
 
 
 def _spans(text: str, tokens: list[Token], base: int) -> list[Span]:

@@ -107,12 +107,11 @@ def load_vocabulary(language: str = "en", house: frozenset[str] = frozenset()) -
     words -= {word for word in words if _MEDICAL_ENDINGS.match(word) and word not in _NOT_MEDICAL and len(word) > 6}
     words = (words - _plurals(medical | sensitive)) | harmless | house
     words -= medical | sensitive | foreign
-    commonest = (name for name, rank in ranks.items() if rank <= RANK_WITH_INITIAL_MAX)
-    parts = tuple(frozenset(part) for part in (words, given, surnames, commonest, ranks.keys() - counts.keys(), names))
-    parts += (medical, load_words("code", language))
-    lists = "\n\n".join("\n".join(sorted(part)) for part in (*parts, load_words("medical_tails", language)))
-    digest = hashlib.sha256(f"{lists}\n\n{load_shapes(language)[1]}".encode()).hexdigest()
-    return Vocabulary(*parts, digest)
+    commonest = frozenset(name for name, rank in ranks.items() if rank <= RANK_WITH_INITIAL_MAX)
+    parts = (frozenset(words), frozenset(given), frozenset(surnames), commonest, frozenset(ranks.keys() - counts.keys()))
+    named = (*parts, frozenset(names), medical, load_words("code", language))
+    lists = "\n\n".join("\n".join(sorted(part)) for part in (*named, load_words("medical_tails", language)))
+    return Vocabulary(*named, digest=hashlib.sha256(f"{lists}\n\n{load_shapes(language)[1]}".encode()).hexdigest())
 
 
 def _lexicon(pack: Mapping[str, Any], kind: str, language: str) -> frozenset[str]:
