@@ -33,7 +33,8 @@ _ACTS: list[object] = [
     ("key", "shift"), ("key", "ctrl_l"), ("release", "shift"), ("release", "t"), ("release", "e"), ("release", "backspace"),
     ("click", 3, 4), ("click", 3, 4, 3), ("focus", EDITOR, 1), ("focus", TERMINAL, 2), ("focus", "slack", 3),
     ("focus", "firefox", 4), ("wait", 40), ("wait", 700), ("wait", 31_000),
-    ("paste", "pasted x@y.example text"), ("paste", "we can talk about the plan " * 40), ("paste", ""), ("key", "\u0301"), ("move", 9, 9),
+    ("paste", "pasted x@y.example text"), ("paste", "we can talk about the plan " * 40), ("paste", ""), ("key", "\u0301"),
+    ("move", 9, 9),
     ("scroll", 1),
 ]  # fmt: skip
 scenes = st.lists(st.sampled_from(_ACTS), max_size=40)
