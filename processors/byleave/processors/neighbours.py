@@ -20,6 +20,9 @@ FOREIGN_WORDS_MIN, FOREIGN_SHARE_MIN = 3, 0.4
 """So many unknown lower-case words in a line, and such a share of its words, make it doubtful which language it is."""
 CLOSE = re.compile(r"[ .,'/_\-]{0,3}|\s{0,2},?\s{0,2}")
 """What may stand between two neighbours."""
+_PARTICLES = frozenset(
+    ("bin", "ibn", "ten", "ter", "van", "von", "den", "der", "del", "della", "di", "da", "dos", "du", "san", "st", "santa")
+)
 TITLES = frozenset(("mr", "mrs", "ms", "dr", "prof", "miss", "sir", "madam", "mx"))
 _FIELDS = load_words("fields")
 
@@ -70,19 +73,28 @@ def _pulled(gone: Token, doubtful: Token, vocabulary: Vocabulary, text: str, *, 
     """The label that `doubtful` gets from `gone` beside it, or none. `behind`: it stands after what is gone."""
     what, label, upper = doubtful.what, gone.label, text[doubtful.start].isupper()
     gap = text[gone.end : doubtful.start] if behind else text[doubtful.end : gone.start]
-    if what is What.SMALL or (what is What.EXEMPT and (label == "MEDICAL" or _PAY.fullmatch(doubtful.lower))):
-        return "MEDICAL" if label == "MEDICAL" else "NUMBER"
-    if what is What.LETTER:
-        initial = upper or text[doubtful.end : doubtful.end + 1] == "."
-        return label if label in ("NAME", "ADDRESS", "MEDICAL") and initial else ""
+    if what in (What.SMALL, What.EXEMPT, What.LETTER):
+        return _pulled_small(text, label, doubtful)
     if label == "MEDICAL" and what in (What.CAPITAL, What.WORD) and gap == " ":
         near = doubtful.lower not in GRAMMAR and gone.what not in (What.CAPITAL, What.WORD)
         return "MEDICAL" if near and (not behind or doubtful.lower in _MEDICAL_TAILS) else ""
     if what in (What.CAPITAL, What.NAMELIKE) and doubtful.lower not in _FIELDS:
         heading = text[doubtful.end : doubtful.end + 1] == ":"
         return _pulled_capital(gone, what, upper and not heading and _IN_NAME.fullmatch(gap) is not None)
+    if label == "NAME" and not behind and gap == " " and doubtful.lower in _PARTICLES:
+        return "NAME"
     part = what is What.WORD and doubtful.lower not in GRAMMAR and doubtful.lower not in _FIELDS
     return "NAME" if part and label == "NAME" and doubtful.lower in (vocabulary.surnames if behind else TITLES) else ""
+
+
+def _pulled_small(text: str, label: str, doubtful: Token) -> str:
+    """Numbers always, sizes and times beside health, initials beside names."""
+    if doubtful.what is What.LETTER:
+        initial = text[doubtful.start].isupper() or text[doubtful.end : doubtful.end + 1] == "."
+        return label if label in ("NAME", "ADDRESS", "MEDICAL") and initial else ""
+    if doubtful.what is What.SMALL or label == "MEDICAL" or _PAY.fullmatch(doubtful.lower):
+        return "MEDICAL" if label == "MEDICAL" else "NUMBER"
+    return ""
 
 
 def _pulled_capital(gone: Token, what: What, part: bool) -> str:

@@ -32,11 +32,13 @@ def judge_places(text: str, tokens: list[Token], vocabulary: Vocabulary) -> None
     for place, token in enumerate(tokens):
         what = token.what
         before, after = tokens[place - 1] if place else None, tokens[place + 1] if place < last else None
-        if not token.label and (what is What.NAMELIKE or (token.lower in GRAMMAR and token.lower in vocabulary.given)):
-            if _is_name(text, before, token, after):
-                token.label = "NAME"
-        elif what is What.CAPITAL and not token.label and before is not None and _is_called(text, before, token):
+        capital = what in (What.CAPITAL, What.NAMELIKE) and not token.label
+        if capital and before is not None and _is_called(text, before, token):
             token.label = "NAME"
+        elif not token.label and (what is What.NAMELIKE or (token.lower in GRAMMAR and token.lower in vocabulary.given)):
+            shouted = text[token.start : token.end].isupper() and token.lower not in vocabulary.given
+            if not shouted and _is_name(text, before, token, after):
+                token.label = "NAME"
         elif what is What.UNKNOWN:
             known = token.lower.removesuffix("'s") in vocabulary.names
             if token.label == "WORD" and (known or text[token.start].isupper()):

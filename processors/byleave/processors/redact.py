@@ -15,7 +15,6 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from byleave.processors.edges import doubt_edges
 from byleave.processors.harmless import find_harmless
 from byleave.processors.identifiers import is_ordinary, stands_as_code
 from byleave.processors.lexicon import load_labels
@@ -45,6 +44,7 @@ _GONE = {What.UNKNOWN: "WORD", What.HALF: "WORD", What.NUMBER: "NUMBER", What.ID
 _JOINED = re.compile(r"\s{0,2},?\s{0,2}|[^\w\n]{0,4}")
 """What may stand between two parts of one thing."""
 _GROUP_GAP = re.compile(r"[ .\-/()]{1,3}")
+_OPENS = re.compile(r"(?:<|\$\{|\{\{ ?)$")
 _INVISIBLE = frozenset(("Cf", "Cc", "Co", "Cn", "Cs"))
 GROUPED_DIGITS_MIN = 7
 """So many digits in a row of number tokens are one long number."""
@@ -62,12 +62,12 @@ def find_spans(context: str, text: str, rules: Rules, *, open_left: bool = False
     tokens = tokens_of(whole, vocabulary)
     if not tokens:
         return []
+    _edges(whole, tokens, open_left and not context, open_right)
     for token in tokens:
         token.label = token.label or _GONE.get(token.what, "")
     _code(whole, tokens, vocabulary)
     _groups(whole, tokens)
     _patterns(whole, tokens, rules)
-    doubt_edges(whole, tokens, base if open_left else len(whole), right=open_right)
     judge_places(whole, tokens, vocabulary)
     if any(token.label for token in tokens):
         doubt_lines(whole, tokens)
@@ -128,6 +128,20 @@ def safe_cut(text: str, spans: list[Span], limit: int) -> int:
     return 0
 
 
+def _edges(text: str, tokens: list[Token], left: bool, right: bool) -> None:
+    first, last = tokens[0], tokens[-1]
+    if left and not any(char.isspace() for char in text[: first.start]):
+        _doubt_edge(first)
+    if right and not any(char.isspace() for char in text[last.end :]):
+        _doubt_edge(last)
+
+
+def _doubt_edge(token: Token) -> None:
+    plain = token.what in (What.WORD, What.CAPITAL, What.NAMELIKE) and len(token.lower) >= 3
+    if not plain and token.what not in _GONE:
+        token.label = "NUMBER" if token.lower.isdigit() else "WORD"
+
+
 def _code(text: str, tokens: list[Token], vocabulary: Vocabulary) -> None:
     """Lets unknown words through that can only be names in code, by where they stand and what they look like."""
     for token in tokens:
@@ -169,14 +183,18 @@ def _patterns(text: str, tokens: list[Token], rules: Rules) -> None:
                 token.label, token.what = "", What.EXEMPT
     for start, end, label in rules.patterns.find(text):
         for token in tokens[max(bisect_left(starts, start) - 1, 0) : bisect_left(starts, end)]:
-            if start < token.end and _RANK[label] >= _RANK.get(token.label, -1) and not _holds_a_place(token, label):
+            if start < token.end and _RANK[label] >= _RANK.get(token.label, -1) and not _holds_a_place(text, token, label):
                 token.label = label
 
 
-def _holds_a_place(token: Token, label: str) -> bool:
-    """Whether a pattern takes what only stands where a key would, a whole private network, or a package with its version."""
+def _holds_a_place(text: str, token: Token, label: str) -> bool:
+    """Whether a pattern takes what only stands where a secret would, a whole private network, or a package with its version."""
     if label == "EMAIL":
         return token.what is What.CODE and "@" in token.lower
+    if label in ("API_KEY", "PASSWORD") and token.what in (What.CODE, What.WORD):
+        return (
+            _OPENS.search(text[max(token.start - 3, 0) : token.start]) is not None and text[token.end : token.end + 1] in ">}"
+        )
     return (token.what, label) in ((What.FILLER, "API_KEY"), (What.EXEMPT, "IP"))
 
 
