@@ -131,7 +131,7 @@ def secret(value: str) -> int:
     if not strong:
         # "is correct" is a remark, "is correct horse battery" is a pass-phrase: a remark goes on with the glue of English.
         phrase = len(words) > 2 and (remarks | glue).isdisjoint(word.group() for word in words[1:])
-        end = re.search(r"[,(]|\. |$", value)
+        end = re.search(r"[,(]|\. |\\n|$", value)
         return (end.start() if end else len(value)) if first not in remarks or phrase else 0
     last = words[0]
     for word in words[1:]:

@@ -11,12 +11,22 @@ from collections.abc import Callable, Sequence
 
 _REPEAT = re.compile(r"\{(\d+),(\d+)\}")
 _POSSESSIVE = re.compile(r"([})])\+")
-_DISPUTED = re.compile(r"[\x0b\x0c\x1c-\x1f]")
-"""Blanks to `re` that are none to Hyperscan, or the other way round."""
+_DISPUTED = re.compile("[\x0b\x0c\x1c-\x1f\u0130\u0131\u017f\u212a]")
+"""Blanks to `re` that are none to Hyperscan or the other way round, and letters beyond ASCII that `re` takes for s, i and k."""
 REPEAT_MAX = 8
 """Longer repetitions make the automaton large and its compilation slow."""
 
 Prefilter = Callable[[str], Sequence[int] | None]
+
+
+class _StandIns(dict[int, str]):
+    """For each character beyond ASCII one that the same classes of an expression take, and no letter of a word."""
+
+    def __missing__(self, code: int) -> str:
+        char = chr(code)
+        if code < 0x80 or char == "\ufffd":
+            return char if code < 0x80 else "\x02"
+        return "1" if char.isdecimal() else "_" if char.isalnum() else "\x01"
 
 
 def prefilter(expressions: Sequence[str]) -> Prefilter | None:
@@ -29,23 +39,25 @@ def prefilter(expressions: Sequence[str]) -> Prefilter | None:
     except ImportError:
         return None
     flags = hyperscan.HS_FLAG_PREFILTER | hyperscan.HS_FLAG_SINGLEMATCH | hyperscan.HS_FLAG_ALLOWEMPTY
-    database, count = hyperscan.Database(), len(expressions)
+    database, count, table = hyperscan.Database(), len(expressions), _StandIns()
     wide = [_widened(expression).encode() for expression in expressions]
     database.compile(expressions=wide, ids=list(range(count)), flags=[flags] * count)
+    foreign = {place for place, expression in enumerate(expressions) if not expression.isascii()}
 
     def possible(text: str) -> Sequence[int] | None:
-        if not text.isascii() or _DISPUTED.search(text):
+        if _DISPUTED.search(text):
             return None
-        found: set[int] = set()
-        database.scan(text.encode("ascii"), match_event_handler=lambda place, *_: found.add(place))
+        found = set() if text.isascii() else foreign.copy()
+        plain = text if text.isascii() else text.translate(table)
+        database.scan(plain.encode("ascii"), match_event_handler=lambda place, *_: found.add(place))
         return sorted(found)
 
     return possible
 
 
 def _widened(expression: str) -> str:
-    """An expression in the words of both libraries that matches wherever the given one does in ASCII text."""
-    expression = _REPEAT.sub(_open, expression.replace(r"\ufffd", ""))
+    """An expression in the words of both libraries that matches wherever the given one does in plain text."""
+    expression = _REPEAT.sub(_open, expression.replace(r"\ufffd", r"\x02"))
     return _POSSESSIVE.sub(r"\1", expression).replace("(?P<v>", "(?:")
 
 
