@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -36,6 +36,9 @@ from byleave.producers.outbox import Outbox
 from byleave.producers.scope import Scope
 from byleave.producers.spool import Spool
 from byleave.producers.thin import Thinner
+
+ROOM_AGAIN_MS = 1_000
+"""How often a full spool looks for room."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +100,7 @@ class Agent:
         self._books: Books | None = None
         self._last = (b"", 0)
         self._disposed = (0, "empty")
+        self._room_at_ms = 0
         self.ack_prev = identity.ack_prev
         self.halt: dict[str, Any] | None = None
         self.counts = Counts()
@@ -125,6 +129,11 @@ class Agent:
 
     def turn(self, switches: Switches, *, caught_up: bool, timeout_s: float) -> None:
         """One turn: decide, obey, ask, collect for at most `timeout_s`."""
+        now = self._clock()
+        if self._spool.full and now >= self._room_at_ms:
+            self._room_at_ms = now + ROOM_AGAIN_MS
+            self._spool.find_room()
+        switches = replace(switches, full=switches.full or self._spool.full)
         self._tick(switches, caught_up, alive=self._books is None or self._source.alive)
         books = self._books
         if books is None:
@@ -152,8 +161,8 @@ class Agent:
             "gate_closed": c.gate_closed, "out_of_scope": c.out_of_scope + (s.scope.dropped if s else 0),
             "thinned": c.thinned + (s.thinner.thinned if s else 0), "sessions": c.sessions, "workers_lost": c.workers_lost,
             "discarded": c.discarded, "sealed": c.sealed, "uncertain": c.uncertain, "waiting": self._spool.waiting,
-            "torn": self._spool.torn, "expired": self._spool.expired, "capturing": self.capturing,
-            "exhausted": self._source.exhausted, "answer": answer.value,
+            "torn": self._spool.torn, "expired": self._spool.expired, "unsaved": self._spool.unsaved,
+            "capturing": self.capturing, "exhausted": self._source.exhausted, "answer": answer.value,
             "halted": answer in window.HALTED, "halt": self.halt,
         }  # fmt: skip
 
@@ -193,11 +202,11 @@ class Agent:
         session, run, now = opened.session, opened.session.run, self._clock()
         try:
             to = recipient(run.recipient)
-            self._spool.open_session(session.id)
+            binding = Binding(self._me.endpoint, session.id, session.epoch, bytes.fromhex(run.manifest), run.key_id)
+            self._spool.open_session(binding)
             self._source.start(now, titles="title" in opened.manifest.kinds)
         except (ByleaveError, OSError):
             return window.NotOpened()
-        binding = Binding(self._me.endpoint, session.id, session.epoch, bytes.fromhex(run.manifest), run.key_id)
         sealer = Sealer(binding, to, self._me.key, self._randomness)
         self._books = Books(session.id, now, Scope(opened.manifest), Thinner(), Batcher(self._service_ms(now)), sealer)
         self.counts.sessions += 1
@@ -211,6 +220,7 @@ class Agent:
         for event in books.thinner.flush():
             self._take(books, event)
         self._keep(books, books.batcher.end(boundary, self._service_ms(self._clock())))
+        self._spool.close_session(books.batcher.seq_next, self._service_ms(self._clock()))
         self._last = (books.id, books.batcher.seq_next)
         c = self.counts
         c.captured += books.batcher.seq_next
@@ -259,6 +269,7 @@ class Agent:
             self._take(session, event)
         for cut in session.batcher.tick(self._service_ms(now)):
             self._keep(session, cut)
+        self._spool.note(session.batcher.seq_next, self._service_ms(now))
         metrics.CAPTURED.inc(session.batcher.seq_next - before)
         metrics.OUT_OF_SCOPE.inc(session.scope.dropped - dropped)
 
@@ -279,7 +290,7 @@ class Agent:
 
     def _keep(self, session: Books, cut: Cut) -> None:
         value = session.sealer.seal(cut, self._source.screen, self._clock())
-        if not self._spool.keep(cut.batch, value, len(cut.events), cut.hi_max):
+        if not self._spool.keep(cut, value):
             session.batcher.refuse(cut)
             metrics.SPOOL_GAPS.inc(len(cut.events))
         metrics.SPOOLED_BYTES.set(self._spool.bytes)

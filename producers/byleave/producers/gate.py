@@ -28,6 +28,7 @@ class Answer(Enum):
     PAUSED = "not capturing: paused by you, until you lift it"
     HALTED_HERE = "not capturing: halted on this machine"
     HALTED = lease.Verdict.HALTED.value
+    FULL = "not capturing: this machine has no room left for what is waiting to be sent"
     UNREAD = "not capturing: the control documents have not been read yet"
     NO_LEAVE = "not capturing: no state in force allows this machine to capture"
     NO_CONSENT = "not capturing: you have not agreed to the manifest in force"
@@ -47,11 +48,13 @@ PERMIT_MS_MAX = 3 * RENEW_MS
 
 @dataclass(frozen=True, slots=True)
 class Switches:
-    """What stands in this endpoint's folder; it can only stop. `agreed`: the consent file is there and is the person's."""
+    """What stands in this endpoint's folder; it can only stop. `agreed`: the consent file is there and is the person's. `full`:
+    what would be captured could not be kept."""
 
     paused: bool = False
     halted: bool = False
     agreed: bool = True
+    full: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +107,9 @@ def _stopped(orders: Collection[str], switches: Switches, *, readable: bool) -> 
         return Answer.HALTED
     if switches.paused:
         return Answer.PAUSED
-    return None if readable else Answer.UNREAD
+    if not readable:
+        return Answer.UNREAD
+    return Answer.FULL if switches.full else None
 
 
 def accept(grant: Grant, *, nonce: str, request_digest: str, request_boot_ms: int, epoch: int, boot_ms: int) -> Permit | None:

@@ -8,6 +8,7 @@ device.key, enrolment.dsse, consent.dsse (read), floor.json, acks.json, report.j
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -15,9 +16,12 @@ import sys
 import time
 from argparse import Namespace
 from collections.abc import Callable
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
+
+import structlog
 
 from byleave.control.bootstrap import pin_root, pinned_root
 from byleave.control.documents import Enrolment, Root
@@ -30,7 +34,7 @@ from byleave.core.kafka import KafkaPublisher, KafkaTail
 from byleave.core.keys import public_hex, read_signing_key, replace_file
 from byleave.core.settings import Installation
 from byleave.producers.agent import Agent, Identity
-from byleave.producers.gate import Switches
+from byleave.producers.gate import Answer, Switches
 from byleave.producers.hooks.canary import canary
 from byleave.producers.hooks.pynput_source import PynputSource, check_display
 from byleave.producers.hooks.replay import replay
@@ -44,6 +48,8 @@ POLL_S = 0.02
 """Longest wait for events in one turn while capturing: an order is seen within it."""
 IDLE_S = 0.1
 REPORT_MS = 1_000
+REPORT_BYTES = 4_096
+"""Least size of `report.json`, so that it can be written over where there is no room for another."""
 TURN_MS_MAX = 30_000
 """A loop that did not come round for so long is not alive."""
 DRAIN_MS_MAX = 5_000
@@ -68,7 +74,7 @@ class Process:
         key = read_signing_key(self._folder / "device.key")
         self._check_enrolment(public_hex(key))
         name = endpoint.encode()
-        spool = Spool(self._folder / "spool")
+        spool = Spool(self._folder / "spool", key)
         self._outbox = Outbox(
             spool, installation.topic("raw.events.v1"), name, lambda: KafkaPublisher(self._connection, **_DELIVERY)
         )
@@ -79,6 +85,8 @@ class Process:
         )  # fmt: skip
         self._source = source
         self._reported_ms = 0
+        self._told = ""
+        self._log = structlog.get_logger()
         self.turned_ms = boot_ms()
 
     @property
@@ -93,8 +101,8 @@ class Process:
     def turn(self) -> None:
         """One turn of the loop: hear, decide, collect, send, report."""
         self.agent.hear(self._pump(0.0 if self.agent.capturing else IDLE_S))
-        self._persist_floor()
-        self.agent.turn(self._switches(), caught_up=self.caught_up, timeout_s=POLL_S)
+        kept = self._persist_floor()
+        self.agent.turn(replace(self._switches(), full=not kept), caught_up=self.caught_up, timeout_s=POLL_S)
         now = self.turned_ms = boot_ms()
         if self.agent.may_send:
             self._outbox.pump(now, self.knowledge.beacon.service_ms if self.knowledge.beacon else 0)
@@ -128,11 +136,20 @@ class Process:
 
     def report(self) -> None:
         """Counts for people and for `byleave me today`; and the chain of acknowledgements, if it grew."""
-        report = json.dumps(self.agent.report(), indent=1, sort_keys=True).encode()
-        replace_file(self._folder / "report.json", report)
-        if self.agent.ack_prev != self._ack_prev:
-            self._ack_prev = self.agent.ack_prev
-            replace_file(self._folder / "acks.json", json.dumps({"prev": self._ack_prev}).encode())
+        report = self.agent.report()
+        if report["answer"] != self._told:
+            self._told = report["answer"]
+            self._log.info("gate", state=Answer(self._told).name)
+        text = json.dumps(report, indent=1, sort_keys=True).encode().ljust(REPORT_BYTES)
+        path = self._folder / "report.json"
+        try:
+            replace_file(path, text)
+            if self.agent.ack_prev != self._ack_prev:
+                replace_file(self._folder / "acks.json", json.dumps({"prev": self.agent.ack_prev}).encode())
+                self._ack_prev = self.agent.ack_prev
+        except OSError:  # no room for a new file: what stands in the old one must not stay
+            with contextlib.suppress(OSError), path.open("r+b") as old:
+                old.write(text)
 
     def _pump(self, timeout_s: float) -> list[Any]:
         try:
@@ -153,11 +170,16 @@ class Process:
     def _pin(self, signed: bytes) -> None:
         pin_root(self._installation.home, signed)
 
-    def _persist_floor(self) -> None:
-        """On disk before it is used: after a restart no older state is believed."""
-        if self.knowledge.epoch_floor > self._floor:
-            self._floor = self.knowledge.epoch_floor
-            replace_file(self._folder / "floor.json", json.dumps({"epoch": self._floor}).encode())
+    def _persist_floor(self) -> bool:
+        """On disk before it is used: after a restart no older state is believed. False where there is no room for it."""
+        floor = self.knowledge.epoch_floor
+        try:
+            if floor > self._floor:
+                replace_file(self._folder / "floor.json", json.dumps({"epoch": floor}).encode())
+                self._floor = floor
+        except OSError:
+            return False
+        return True
 
     def _switches(self) -> Switches:
         self._mind_consent()

@@ -84,7 +84,7 @@ class Outbox:
             if entry is None:
                 return
             try:
-                value = entry.value()
+                value = self._spool.value(entry)
             except Forged:
                 if self._in_flight:
                     return  # its turn comes when it is the oldest

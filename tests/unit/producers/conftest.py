@@ -203,7 +203,7 @@ class Bench:
 
     def __init__(self, world: World, source: Source, spool_bytes: int = 1 << 22) -> None:
         self.world, self.source = world, source
-        self.spool = Spool(world.folder / "spool", spool_bytes)
+        self.spool = Spool(world.folder / "spool", world.device, spool_bytes)
         self.outbox = Outbox(self.spool, "byleave.raw.events.v1", b"ep-a", world.broker.client)
         identity = Identity("ep-a", world.device, "agent", "")
         self.agent = Agent(

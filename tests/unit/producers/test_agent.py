@@ -11,7 +11,7 @@ import pytest
 from byleave.control.documents import Lifted, Scope
 from byleave.core.batches import Boundary
 from byleave.core.events import FocusEvent, KeyEvent, Kind, Screen, Window
-from byleave.producers.gate import Switches
+from byleave.producers.gate import Answer, Switches
 from byleave.producers.hooks.replay import Timeline
 from byleave.producers.hooks.source import Observed
 
@@ -419,13 +419,20 @@ def test_a_full_spool_declares_gaps_and_loses_no_number(world, bench) -> None:
     b = bench(long_typing(), spool_bytes=3_000)
     b.run(2_000)
     world.broker.down = True
-    b.run(10_000)
+    b.run(8_000)
+    full = b.agent.report()
+    assert (full["answer"], full["capturing"]) == (Answer.FULL.value, False)
+    assert not b.source.alive
+    b.run(2_000)
+    assert b.agent.report()["captured"] == full["captured"]  # nothing is taken that could not be kept
     world.broker.down = False
-    b.run(5_000)
+    b.run(15_000)
+    assert b.agent.report()["capturing"]  # by itself
     b.agent.finish()
     b.run(500)
     published = world.published()
     check_sequence(published)
+    assert len({h.session for h, _ in published}) == 2
     report = b.agent.report()
     assert report["gaps"] > 0
     assert report["gaps"] == sum(h.gap for h, _ in published)
