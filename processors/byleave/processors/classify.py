@@ -54,4 +54,5 @@ def record_level(start: Level, text: str, labels: Collection[str], rules: Rules)
     level = max(level, start)
     if level == Level.SECRET:
         return level
-    return max([level, *(rules.policy.topics[verdict.topic] for verdict in rules.topics.judge(text, labels))])
+    verdicts = rules.topics.judge(text, labels)
+    return max([level, *(rules.policy.topics[topic] for verdict in verdicts for topic in verdict.topics)])

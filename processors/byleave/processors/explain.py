@@ -74,5 +74,5 @@ def _text_rows(text: str, labels: list[str], rules: Rules) -> list[Row]:
         because = "; ".join(
             f"{name} {weight:+.1f} {', '.join(words.get(name, ()))}".strip() for name, weight in verdict.because
         )
-        rows.append(("topic", verdict.topic, int(rules.policy.topics[verdict.topic]), because))
+        rows += [("topic", topic, int(rules.policy.topics[topic]), because) for topic in verdict.topics]
     return rows

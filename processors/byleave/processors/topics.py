@@ -25,6 +25,7 @@ RUN_MAX = 3
 """Sentences that are judged together."""
 COUNT_MAX = 3
 """Words of one kind that stand oftener than this in a run weigh no more for it."""
+SHARE_MIN = 0.5
 STEM_MIN = 4
 _TOKEN = re.compile(r"[a-z]+(?:'(?!s\b)[a-z]+)?|[0-9]+|[(){}\[\]=<>_|/\\]{1,2}")
 _SENTENCE = re.compile(r"[.!?;]+(?:\s+|$)|\n+")
@@ -43,9 +44,12 @@ class Feature:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a run of sentences is about, how far over the line, and what each feature in it weighed, the weightiest first."""
+    """What a run of sentences is about, how far over the line, and what each feature in it weighed, the weightiest first.
 
-    topic: str
+    `topics` are those whose words weigh at least half as much as the weightiest ones.
+    """
+
+    topics: tuple[str, ...]
     score: float
     because: tuple[tuple[str, float], ...]
 
@@ -77,7 +81,7 @@ class Topics:
                 run.update(sentence)
                 if self.score(run) >= 0:
                     verdicts.append(self._verdict(run))
-        return [verdict for verdict in verdicts if verdict.topic]
+        return [verdict for verdict in verdicts if verdict.topics]
 
     def score(self, counts: Mapping[int, int]) -> float:
         """How far a run with so many of each feature is over the line."""
@@ -101,6 +105,8 @@ class Topics:
     def _matches(self, text: str) -> Iterator[tuple[int, str]]:
         tokens = tokens_of(text)
         place = 0
+        if tokens and (first := self.stems.get(f"^{tokens[0]}")) is not None:
+            yield first, tokens[0]
         while place < len(tokens):
             token, size = tokens[place], 1
             for rest, n in self.phrases.get(token) or self.phrases.get(_singular(token), ()):
@@ -116,8 +122,9 @@ class Topics:
 
     def _verdict(self, run: Mapping[int, int]) -> Verdict:
         rows = sorted(((self.weight(n, count), n) for n, count in run.items()), reverse=True)
-        topic = next((self.features[n].topic for weight, n in rows if self.features[n].topic), "")
-        return Verdict(topic, self.score(run), tuple((self.features[n].name, weight) for weight, n in rows))
+        spoken = [(weight, self.features[n].topic) for weight, n in rows if self.features[n].topic]
+        topics = dict.fromkeys(topic for weight, topic in spoken if weight >= spoken[0][0] * SHARE_MIN)
+        return Verdict(tuple(topics), self.score(run), tuple((self.features[n].name, weight) for weight, n in rows))
 
 
 def _singular(token: str) -> str:
@@ -162,6 +169,6 @@ def read_topics(text: str, lists: Mapping[str, frozenset[str]]) -> Topics:
 
 def _enter(phrase: str, n: int, stems: dict[str, int], whole: dict[tuple[str, ...], int]) -> None:
     tokens, stem = tuple(tokens_of(phrase)), phrase.removesuffix("*")
-    known = stems.setdefault(stem, n) if stem != phrase else whole.setdefault(tokens, n)
+    known = stems.setdefault(stem, n) if stem != phrase or phrase[0] == "^" else whole.setdefault(tokens, n)
     if known != n or not tokens:
         raise Misconfigured(f"levels.toml: {phrase!r} is in two features, or is no word; keep one")
