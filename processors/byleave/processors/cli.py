@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
 
@@ -16,6 +20,7 @@ if TYPE_CHECKING:
     from byleave.processors.preview import Preview
 
 ROWS_SHOWN = 12
+BAR_AFTER_S = 1.0
 WAIT_S = 0.5
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -24,6 +29,13 @@ preview = typer.Typer(
 )
 app.add_typer(preview, name="preview")
 app.add_typer(policy, name="policy")
+
+
+class Form(StrEnum):
+    """How a recording is written."""
+
+    keys = "keys"
+    pynput = "pynput"
 
 
 @app.callback()
@@ -61,13 +73,74 @@ def live(
         Console().print(_table(done, live=False))
 
 
+@preview.command("text")
+def text(file: Annotated[str, typer.Argument(help="JSON Lines, a text each; - is standard input.")] = "-") -> None:
+    """Redact and judge texts: JSON Lines {id, text, context?: {app, title, url, channel}} in, the same with ranges out.
+
+    Each line gives {id, text, ranges: [[start, end, label]], level, why}. The text comes redacted at every level; of level 4
+    nothing would be written. Without a context a text counts as typed in an approved work application.
+
+    Example: byleave preview text notes.jsonl
+    """
+    from byleave.processors.preview_text import judged
+    from byleave.processors.recording import read_objects
+    from byleave.processors.session import load_rules
+
+    rules = load_rules()
+    with _source(file) as (stream, size):
+        for number, row, _ in _shown(read_objects(stream), size):
+            _line(judged(number, row, rules))
+
+
+@preview.command("recording")
+def recording(
+    file: Annotated[str, typer.Argument(help="A recording in JSON Lines; - is standard input.")],
+    form: Annotated[Form, typer.Option(help="keys: a keystroke a line. pynput: events.jsonl of DuckTrack and OpenCUA.")],
+    context: Annotated[
+        str, typer.Option(help="The window of all of it: app=..., title=..., url=... with commas between.")
+    ] = "",
+    screen: Annotated[str, typer.Option(help="Width x height in pixels; default: metadata.json beside the file.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON Lines instead of a table.")] = False,
+) -> None:
+    """Show what would leave of a recording, one line for each record. No broker, no key.
+
+    Fields: level, kind, text, clear (places of the source events whose letters or digits stand in the output), events (first,
+    last), redactions, keys, code (pyautogui). Kind NOTHING, level 4: what is written nowhere. A place is the event's index or
+    event_idx, else its line, from 0. A window counts as what the policy knows by its name, else as an approved application.
+
+    Example: byleave preview recording events.jsonl --form pynput --json
+    """
+    from byleave.processors.preview import preview_recording
+    from byleave.processors.preview_text import given_context, named_window
+    from byleave.processors.recording import Reader, read_objects, screen_of
+    from byleave.processors.session import load_rules
+
+    rules, given = load_rules(), given_context(context)
+    size_px = screen_of(screen, None if file == "-" else Path(file))
+    reader = Reader(lambda name, handle: named_window(name, handle, given, rules))
+    with _source(file) as (stream, size):
+        lines = _shown(read_objects(stream), size)
+        read = reader.keys if form is Form.keys else reader.pynput
+        numbered = (pair for number, row, _ in lines for pair in read(number, row))
+        for left in preview_recording(numbered, rules, size_px):
+            if as_json:
+                _line(left.record())
+            else:
+                labels = ", ".join(left.redactions)
+                shown = json.dumps(left.text, ensure_ascii=False) if left.text else "+".join(left.keys)
+                _say(
+                    f"{left.first:>7}-{left.last:<7} {left.level}  {left.kind:<12} {shown}"
+                    + (f"  ({labels})" if labels else "")
+                )
+
+
 def _run(session: Preview) -> None:
     """Keys to screen until the person ends it."""
     import time
 
     from rich.live import Live
 
-    from byleave.processors.preview import START_MS
+    from byleave.processors.recording import START_MS
     from byleave.processors.terminal import QUIT, keys
 
     session.begin()
@@ -111,3 +184,43 @@ def _table(session: Preview, *, live: bool) -> RenderableType:
     if live:
         lines.append(Text("Ctrl-C ends it.", style="dim"))
     return Group(table, *lines)
+
+
+@contextmanager
+def _source(file: str) -> Iterator[tuple[BinaryIO, int | None]]:
+    """The bytes of a file, or of standard input, and how many they are, if that is known."""
+    if file == "-":
+        yield sys.stdin.buffer, None
+        return
+    with Path(file).open("rb") as stream:
+        yield stream, Path(file).stat().st_size
+
+
+def _shown(lines: Iterator[tuple[int, dict[str, Any], int]], size: int | None) -> Iterator[tuple[int, dict[str, Any], int]]:
+    """`lines`, with a bar on standard error if it takes long and a terminal is there to show it."""
+    import time
+
+    from rich.console import Console
+    from rich.progress import Progress
+
+    bar, began_s = Progress(console=Console(stderr=True), transient=True), time.monotonic()
+    task, started = bar.add_task("previewed", total=size), False
+    try:
+        for line in lines:
+            if not started and sys.stderr.isatty() and time.monotonic() - began_s > BAR_AFTER_S:
+                bar.start()
+                started = True
+            yield line
+            bar.advance(task, line[2])
+    finally:
+        if started:
+            bar.stop()
+
+
+def _line(row: dict[str, Any]) -> None:
+    _say(json.dumps(row, ensure_ascii=False, separators=(",", ":")))
+
+
+def _say(line: str) -> None:
+    """A line on standard output; half a surrogate pair as its JSON escape, since UTF-8 has none."""
+    typer.echo(line.encode("utf-8", "backslashreplace"))

@@ -118,6 +118,7 @@ class Hold:
         """A press, release or paste."""
         if self.context.text_level == Level.SECRET:
             self.account.settle(Outcome.LEVEL4, 1)
+            rows.hide(event.at_ms, event.seq, event.seq)
         elif event.kind is Kind.RELEASE:
             self._release(event)
         elif event.kind is Kind.PASTE:
@@ -383,7 +384,11 @@ class Hold:
         owners = piece.owners[:size]
         for owner in owners:
             owner.outcome, owner.level = outcome, level
+        first, last = min(owner.seq for owner in owners), max(owner.seq for owner in owners)
         if outcome is Outcome.LEVEL4:
+            at_ms, app = owners[0].at_ms, self.context.app
+            hidden = ActionRow(ActionKind.TYPE, at_ms, at_ms, app, redactions=tuple(labels), first=first, last=last)
+            self.waiting.put_before(outcome, hidden, level)
             return
         for span in spans:
             for owner in owners[span.start : span.end]:
@@ -396,8 +401,7 @@ class Hold:
                 owner.at_ms = start_ms
         action = ActionRow(
             ActionKind.TYPE, rounded(start_ms), rounded(end_ms), self.context.app, text=sanitized_text(text, spans),
-            redactions=tuple(labels), first=min(owner.seq for owner in owners), last=max(owner.seq for owner in owners),
-            clear=_clear(text, owners, spans),
+            redactions=tuple(labels), first=first, last=last, clear=_clear(text, owners, spans),
         )  # fmt: skip
         self.waiting.put_before(outcome, action, level)
 

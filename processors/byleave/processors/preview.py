@@ -1,29 +1,33 @@
-"""What would leave: typed keys through exactly the code of the stream, with nothing stored or sent (P5).
+"""What would leave: keys and recordings through exactly the code of the stream, with nothing stored or sent (P5).
 
-A preview is a session of its own: each key becomes an admitted batch of one event and goes to `session.feed`. It needs no
-broker, no key and no display.
+A preview is a session of its own: its events become admitted batches and go to `session.feed`. It needs no broker, no key and
+no display. What it shows are the rows that `feed` packed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from array import array
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from byleave.core import codec, rows
-from byleave.core.batches import AdmittedBatch, Boundary, Content, Origin, RawHeader, SanitizedBatch, body_schema
-from byleave.core.events import Event, FocusEvent, KeyEvent, Kind, Screen, Window
+from byleave.core.batches import AdmittedBatch, Boundary, Content, Origin, RawHeader
+from byleave.core.events import EVENTS_MAX, Event, FocusEvent, KeyEvent, Kind, Screen, Window
 from byleave.core.levels import Level
-from byleave.core.rows import ActionKind
 from byleave.processors.lexicon import load_labels
+from byleave.processors.recording import START_MS, Numbered
 from byleave.processors.redact import find_spans, sanitized_text
+from byleave.processors.reduce import Rows
+from byleave.processors.render import pyautogui
 from byleave.processors.session import EndpointState, Rules, feed
 
 KEY_MS = 160
 """Time between two keys of a text that is typed by the preview itself."""
-START_MS = 1_000_000_000_000
+BATCH_MS_MAX = 1_000
+"""An endpoint closes a batch after this long, or when it is full."""
 SHOWN_MAX = 200
 SCREEN = Screen(1920, 1080)
+NOTHING = "NOTHING"
 _KEYS = {"\n": "enter", "\t": "tab", " ": "space", "\b": "backspace", "\x7f": "backspace"}
 
 WHY = load_labels()
@@ -43,17 +47,59 @@ def batch_of(
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """A row that would leave, or that nothing would (`kind` NOTHING, level 4). `why` says it in words, one for each label."""
+    """A row that would leave, or that nothing would (`kind` NOTHING, level 4). `why` says it in words, one for each label.
+
+    `first`, `last` and `clear` are as in `ActionRow`; `code` is the row as trainers write it.
+    """
 
     level: int
     kind: str
     text: str = field(repr=False)
-    keys: tuple[str, ...]
-    redactions: tuple[str, ...]
+    keys: tuple[str, ...] = ()
+    redactions: tuple[str, ...] = ()
+    at_ms: int = field(default=0, compare=False)
+    first: int = field(default=-1, compare=False)
+    last: int = field(default=-1, compare=False)
+    clear: tuple[int, ...] = field(default=(), compare=False)
+    code: str = field(default="", compare=False, repr=False)
+
+    def record(self) -> dict[str, Any]:
+        """What `preview recording --json` prints."""
+        return {
+            "level": int(self.level), "kind": self.kind, "text": self.text, "clear": [*self.clear],
+            "events": [self.first, self.last], "redactions": [*self.redactions], "keys": [*self.keys], "code": self.code,
+        }  # fmt: skip
 
     @property
     def why(self) -> tuple[str, ...]:
         return tuple(f"{label}: {WHY[label]}" for label in dict.fromkeys(self.redactions))
+
+
+def left_of(rows: Rows) -> list[Left]:
+    """The action rows of a batch and the runs of events that nothing left of, in the order in which they were done."""
+    found = [
+        Left(
+            level,
+            row.kind.value,
+            row.text,
+            row.keys,
+            row.redactions,
+            row.start_ms,
+            row.first,
+            row.last,
+            row.clear,
+            pyautogui(row),
+        )
+        for level, some in rows.actions.items()
+        for row in some
+    ]
+    found += [Left(Level.SECRET, NOTHING, "", (), labels, at, first, last) for at, first, last, labels in rows.hidden]
+    return sorted(found, key=lambda left: (left.first if left.first >= 0 else _next(found, left.at_ms), left.at_ms))
+
+
+def _next(found: list[Left], at_ms: int) -> int:
+    """Where a row stands that is of no event: before the first that is later."""
+    return min((left.first for left in found if left.first >= 0 and left.at_ms >= at_ms), default=1 << 53)
 
 
 @dataclass(slots=True)
@@ -107,29 +153,14 @@ class Preview:
         }
 
     def _feed(self, events: list[Event], boundary: Boundary = Boundary.NONE) -> None:
-        batch = batch_of(events, self.seq, self.now_ms, boundary=boundary)
+        batch, rows = batch_of(events, self.seq, self.now_ms, boundary=boundary), Rows()
         self.seq += len(events)
-        secret, found = self.state.account.level4, dict(self.state.account.labels)
-        out = feed(self.state, batch, self.rules)
+        out = feed(self.state, batch, self.rules, rows)
         self.key_rows += sum(sanitized.header.rows for sanitized in out if sanitized.header.content is Content.EVENTS)
-        new = read_actions(out)
-        if self.state.account.level4 > secret:
-            labels = tuple(name for name, count in self.state.account.labels.items() if count > found.get(name, 0))
-            nothing = Left(int(Level.SECRET), "NOTHING", "", (), labels)
-            new = [nothing, *new] if not self.left or self.left[-1] != nothing else new
-        self.left = [*self.left, *new][-SHOWN_MAX:]
-
-
-def read_actions(batches: Iterable[SanitizedBatch]) -> list[Left]:
-    """The action rows of sanitized batches, in the order in which they were done."""
-    found = [
-        (row.start_ms, row.kind is not ActionKind.TYPE, int(batch.header.level), row)
-        for batch in batches
-        if batch.header.content is Content.ACTIONS
-        for row in rows.unpack_actions(codec.decode_body(body_schema(Content.ACTIONS), batch.body))
-    ]
-    found.sort(key=lambda entry: entry[:2])
-    return [Left(level, row.kind.value, row.text, row.keys, row.redactions) for _, _, level, row in found]
+        for row in left_of(rows):
+            if row.kind != NOTHING or not self.left or self.left[-1] != row:
+                self.left.append(row)
+        del self.left[:-SHOWN_MAX]
 
 
 def preview_text(text: str, app: str, rules: Rules) -> Preview:
@@ -140,6 +171,36 @@ def preview_text(text: str, app: str, rules: Rules) -> Preview:
         preview.press(key)
     preview.end()
     return preview
+
+
+def preview_recording(numbered: Iterable[Numbered], rules: Rules, screen: Screen) -> Iterator[Left]:
+    """What would leave of a recording, as it is decided; `first`, `last` and `clear` are places in the source.
+
+    Raises what the source raises, and Refused if its times are none.
+    """
+    state, places = EndpointState(), array("q")
+    for events, boundary in _cut(numbered, places):
+        rows, hi_ms = Rows(), events[-1].at_ms if events else state.hold.now_ms
+        feed(state, batch_of(events, len(places) - len(events), hi_ms, boundary=boundary, screen=screen), rules, rows)
+        for left in left_of(rows):
+            first, last = left.first, left.last
+            if first < 0:
+                first = last = next((event.seq for event in events if event.at_ms >= left.at_ms), len(places) - 1)
+            clear = tuple(sorted({places[seq] for seq in left.clear}))
+            yield replace(left, first=places[first], last=places[last], clear=clear)
+
+
+def _cut(numbered: Iterable[Numbered], places: array[int]) -> Iterator[tuple[list[Event], Boundary]]:
+    """Batches as an endpoint cuts them: full, a second old, or before another window; at last one that ends the session."""
+    events: list[Event] = []
+    for place, event in numbered:
+        focus = isinstance(event, FocusEvent)
+        if events and (focus or len(events) == EVENTS_MAX or event.at_ms - events[0].at_ms >= BATCH_MS_MAX):
+            yield events, Boundary.FOCUS if focus else Boundary.NONE
+            events = []
+        places.append(place)
+        events.append(event)
+    yield events, Boundary.END
 
 
 def level_words(level: int) -> str:

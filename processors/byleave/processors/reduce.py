@@ -59,10 +59,20 @@ class Scroll:
 
 @dataclass(slots=True)
 class Rows:
-    """Rows of one batch by level, in the order of the session."""
+    """Rows of one batch by level, in the order of the session.
+
+    `hidden` tells the preview what was written nowhere, and is itself written nowhere: (time, first event, last, labels).
+    """
 
     events: dict[int, list[EventRow]] = field(default_factory=dict)
     actions: dict[int, list[ActionRow]] = field(default_factory=dict)
+    hidden: list[tuple[int, int, int, tuple[str, ...]]] = field(default_factory=list)
+
+    def hide(self, at_ms: int, first: int, last: int, labels: tuple[str, ...] = ()) -> None:
+        """Events of level 4. Those that follow one another are one run."""
+        if self.hidden and self.hidden[-1][2] + 1 == first and not (labels or self.hidden[-1][3]):
+            at_ms, first, _, _ = self.hidden.pop()
+        self.hidden.append((at_ms, first, last, labels))
 
     def event(self, level: int, row: EventRow) -> None:
         self.events.setdefault(level, []).append(row)

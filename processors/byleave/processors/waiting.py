@@ -54,6 +54,10 @@ class Waiting:
         self.account.settle(outcome, item.count)
         item.count = 0
         if outcome is not Outcome.KEPT and outcome is not Outcome.REVIEWED:
+            if outcome is Outcome.LEVEL4 and kind == TYPED:
+                rows.hide(item.at_ms, item.data.first, item.data.last, item.data.redactions)
+            elif outcome is Outcome.LEVEL4 and kind != TEXT:
+                rows.hide(item.at_ms, item.seq, item.seq)
             return
         if kind == TEXT:
             if item.data is None:

@@ -1,0 +1,58 @@
+"""Action rows as the strings that trainers use: pyautogui calls, and the path behind a drag or scroll. Pure.
+
+The form is that of AgentNet (OpenCUA, MIT): places are fractions of the screen with four decimals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from byleave.core.events import Event, Kind, PointerEvent
+from byleave.core.rows import ActionKind, ActionRow
+
+_CLICKS = {ActionKind.CLICK: "click", ActionKind.DOUBLE_CLICK: "doubleClick", ActionKind.TRIPLE_CLICK: "tripleClick"}
+_ONE_CLICK = {"right": "rightClick", "middle": "middleClick"}
+_NAMES = {"cmd": "command", "alt_gr": "altright", "media_play_pause": "playpause", "media_next": "nexttrack",
+          "media_previous": "prevtrack", "media_volume_down": "volumedown", "media_volume_up": "volumeup",
+          "media_volume_mute": "volumemute"}  # fmt: skip
+
+
+def pyautogui(row: ActionRow) -> str:
+    """The calls that do what the row says; empty for marks, and for an action without a place that needs one."""
+    if row.kind is ActionKind.TYPE:
+        return f"pyautogui.write(message={row.text!r})"
+    if row.kind in (ActionKind.PRESS, ActionKind.HOTKEY):
+        call = "press" if row.kind is ActionKind.PRESS else "hotkey"
+        return f"pyautogui.{call}(keys={[_NAMES.get(key, key.replace('_', '')) for key in row.keys]!r})"
+    return _pointed(row, _place(row.x, row.y)) if row.x >= 0 else ""
+
+
+def trace(row: ActionRow, events: Iterable[Event]) -> list[tuple[int, int, int, int]]:
+    """(x, y, dx, dy) of a drag's moves or a scroll's notches, in pixels and steps, from the events of the row's session."""
+    kind = Kind.MOVE if row.kind is ActionKind.DRAG else Kind.SCROLL
+    return [
+        (event.x, event.y, event.dx, event.dy)
+        for event in events
+        if isinstance(event, PointerEvent) and event.kind is kind and row.first <= event.seq <= row.last
+    ]
+
+
+def _pointed(row: ActionRow, place: str) -> str:
+    if row.kind in _CLICKS:
+        return _click(row, place)
+    if row.kind is ActionKind.DRAG:
+        return f"pyautogui.moveTo({place})\npyautogui.dragTo({_place(row.to_x, row.to_y)}, button={row.button!r})"
+    turns = [f"pyautogui.{call}({steps})" for call, steps in (("scroll", row.dy), ("hscroll", row.dx)) if steps]
+    return "\n".join([f"pyautogui.moveTo({place})", *turns])
+
+
+def _click(row: ActionRow, place: str) -> str:
+    if row.button == "left" or not row.button:
+        return f"pyautogui.{_CLICKS[row.kind]}({place})"
+    if row.kind is ActionKind.CLICK:
+        return f"pyautogui.{_ONE_CLICK[row.button]}({place})"
+    return f"pyautogui.{_CLICKS[row.kind]}({place}, button={row.button!r})"
+
+
+def _place(x: float, y: float) -> str:
+    return f"x={round(x, 4)}, y={round(y, 4)}"
