@@ -13,6 +13,7 @@ from byleave.processors.vocabulary import Vocabulary
 
 _PARTS = re.compile(r"[A-Z]{2,}s?(?![a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+|[^\W\d_]+")
 _MIXED = re.compile(r"\w[!#$%^&*?]+\w")
+_YEAR = re.compile(r"0\d{3}|20[0-3]\d")
 _VOWEL = re.compile(r"[aeiouy]")
 _HARD = re.compile(r"[^aeiouy]{5}")
 _FILLER = re.compile(
@@ -46,9 +47,9 @@ def unknown_parts(core: str, digits: list[str], letters: list[str], vocabulary: 
     """How many parts of a joined run the vocabulary does not know: at most one, or one in four; None if it is no identifier."""
     if not core.isascii() or _MIXED.search(core) or len(letters) > _TOGETHER_MAX or sum(len(part) == 1 for part in letters) > 2:
         return None
-    if len(digits) > 2 or any(len(part) > 3 for part in digits) or sum(map(len, digits)) > 4:
+    if len(digits) > 2 or any(len(part) > 3 for part in digits if not _YEAR.fullmatch(part)) or sum(map(len, digits)) > 5:
         return None
-    if any(part in vocabulary.given and part not in vocabulary.code for part in letters if len(part) > 1):
+    if any(part in vocabulary.given and part in vocabulary.names and part not in vocabulary.code for part in letters):
         return None
     strange = {part for part in letters if len(part) > 1 and not _is_known(part, vocabulary)}
     few = len(strange) <= max(1, (len(letters) - len(strange)) // 3)

@@ -214,7 +214,7 @@ def _known(word: str, lower: str, base: str, vocabulary: Vocabulary) -> What:
         return What.NAMELIKE
     if word[1:] == lower[1:] or word.isupper():
         return What.CAPITAL
-    return What.CODE if all(part.lower() in vocabulary.words for part in parts_of(word)) else What.UNKNOWN
+    return What.CODE
 
 
 def _compound(core: str, vocabulary: Vocabulary) -> What:
