@@ -91,7 +91,8 @@ def _pulled_small(text: str, label: str, doubtful: Token) -> str:
     """Numbers always, sizes and times beside health, initials beside names."""
     if doubtful.what is What.LETTER:
         initial = text[doubtful.start].isupper() or text[doubtful.end : doubtful.end + 1] == "."
-        return label if label in ("NAME", "ADDRESS", "MEDICAL") and initial else ""
+        dotted = label == "WORD" and text[doubtful.end : doubtful.end + 2] == ". "
+        return label if label in ("NAME", "ADDRESS", "MEDICAL") and initial else "NAME" if dotted else ""
     if doubtful.what is What.SMALL or label == "MEDICAL" or _PAY.fullmatch(doubtful.lower):
         return "MEDICAL" if label == "MEDICAL" else "NUMBER"
     return ""

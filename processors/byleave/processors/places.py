@@ -23,7 +23,7 @@ _NAME_FIELDS = frozenset(("name", "names", "given", "surname", "firstname", "las
 _PERSON_FIELDS = frozenset(("first", "last", "family", "given", "surname", "middle", "firstname", "lastname", "fullname"))
 _MEDICAL_CUES = frozenset(("dx", "rx", "diagnosis", "diagnosed", "treated", "suffering", "suffers", "symptoms"))
 _MEDICAL_PAIRS = load_words("medical_pairs")
-_READING = re.compile(r"\d{1,4}(?:\.\d{1,2})?")
+_READING = re.compile(r"\d{1,4}(?:\.\d{1,2})?|[clst]\d{1,2}")
 
 
 def judge_places(text: str, tokens: list[Token], vocabulary: Vocabulary) -> None:
@@ -37,11 +37,13 @@ def judge_places(text: str, tokens: list[Token], vocabulary: Vocabulary) -> None
             token.label = "NAME"
         elif not token.label and (what is What.NAMELIKE or (token.lower in GRAMMAR and token.lower in vocabulary.given)):
             shouted = text[token.start : token.end].isupper() and token.lower not in vocabulary.given
-            if not shouted and _is_name(text, before, token, after):
+            acts = token.lower in vocabulary.given and after is not None and after.lower in _AFTER_NAMES - GRAMMAR
+            if not shouted and (_is_name(text, before, token, after) or (acts and text[token.start].isupper())):
                 token.label = "NAME"
-        elif what is What.UNKNOWN:
+        elif what in (What.UNKNOWN, What.IDENTIFIER, What.HALF):
             known = token.lower.removesuffix("'s") in vocabulary.names
-            if token.label == "WORD" and (known or text[token.start].isupper()):
+            shaped = text[token.start].isupper() and token.lower.replace("-", "").replace("'", "").isalpha()
+            if token.label == "WORD" and (known or shaped):
                 token.label = "NAME"
         elif token.label == "MEDICAL" and what is What.MEDICAL:
             _readings(text, token, tokens[place + 1 : place + 6])
@@ -51,6 +53,19 @@ def judge_places(text: str, tokens: list[Token], vocabulary: Vocabulary) -> None
             for value in tokens[place + 1 : place + 4]:
                 if value.label in ("WORD", "NAME"):
                     value.label = "MEDICAL"
+
+
+def same_names(text: str, tokens: list[Token]) -> None:
+    """What is a name once is one everywhere in the text, and so is what "and" joins with one."""
+    known = {token.lower for token in tokens if token.label == "NAME" and token.what is What.NAMELIKE}
+    for token in tokens:
+        if token.what is What.NAMELIKE and not token.label and token.lower in known:
+            token.label = "NAME"
+    for first, glue, second in zip(tokens, tokens[1:], tokens[2:], strict=False):
+        joined = glue.lower in ("and", "or") and text[first.end : second.start] == f" {glue.lower} "
+        for one, other in ((first, second), (second, first)):
+            if joined and one.label == "NAME" and other.what is What.NAMELIKE and not other.label:
+                other.label = "NAME"
 
 
 def _is_called(text: str, before: Token, token: Token) -> bool:

@@ -67,6 +67,8 @@ _ENDS = frozenset("_" + UNKNOWN_CHAR)
 _VERSIONED = re.compile(r"[a-z]{2,12}-?\d{1,2}(?:\.\d{1,3}){0,2}")
 _COLOUR = re.compile(r"#(?=[0-9]{0,7}[a-fA-F])(?:[0-9a-fA-F]{3}){1,2}(?:[0-9a-fA-F]{2})?")
 _VERSION = re.compile(r"(?<![\d.])\d{1,3}(?:\.\d{1,3}){1,2}(?![\d.]*\.\d)")
+_INITIALS = re.compile(r"[A-Z](?:\.[A-Z]){1,2}")
+_COUNTRIES = frozenset(("U.S", "U.K", "E.U", "U.N", "U.S.A", "D.C", "P.S", "A.M", "P.M", "Q.A", "E.G", "I.E", "A.I", "P.O"))
 _PACKAGE = re.compile(r"@?[a-z][a-z\-/]{1,40}@(?:npm:)?[\^~v]?\d{1,3}(?:\.\d{1,3}){1,2}")
 _SMALL = re.compile(r"\d{1,4}")
 _UNITS = (
@@ -221,6 +223,8 @@ def _compound(core: str, vocabulary: Vocabulary) -> What:
     """A run joined by dots, hyphens, underscores, camel case or digits: as harmful as the worst of its parts."""
     if core.isascii() and _SHORT_MIX.fullmatch(core):
         return What.SMALL
+    if _INITIALS.fullmatch(core) and core not in _COUNTRIES:
+        return What.UNKNOWN
     parts = parts_of(_VERSION.sub("", core) if core[0].isalpha() else core)
     digits, letters = [part for part in parts if part.isdigit()], [part.lower() for part in parts if not part.isdigit()]
     if not letters:
