@@ -3,7 +3,7 @@
 Promises  what the gate does not know to be harmless is removed as one typed placeholder; where gate and patterns overlap, the
           more sensitive label wins and the span is one; what is in doubt goes if something removed stands beside it.
 
-Steps     tokens, each by itself -> edges -> numbers in groups -> patterns and cues -> names by place -> neighbours -> spans
+Steps     tokens, each by itself -> numbers in groups -> patterns and cues -> edges -> names by place -> neighbours -> spans
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from byleave.processors.edges import doubt_edges
 from byleave.processors.harmless import find_harmless
 from byleave.processors.identifiers import is_ordinary, stands_as_code
 from byleave.processors.lexicon import load_labels
@@ -62,12 +63,12 @@ def find_spans(context: str, text: str, rules: Rules, *, open_left: bool = False
     tokens = tokens_of(whole, vocabulary)
     if not tokens:
         return []
-    _edges(whole, tokens, open_left and not context, open_right)
     for token in tokens:
         token.label = token.label or _GONE.get(token.what, "")
     _code(whole, tokens, vocabulary)
     _groups(whole, tokens)
     _patterns(whole, tokens, rules)
+    doubt_edges(whole, tokens, base if open_left else len(whole), right=open_right)
     judge_places(whole, tokens, vocabulary)
     same_names(whole, tokens)
     if any(token.label for token in tokens):
@@ -127,20 +128,6 @@ def safe_cut(text: str, spans: list[Span], limit: int) -> int:
         if text[cut - 1].isspace() and cut not in touched:
             return cut
     return 0
-
-
-def _edges(text: str, tokens: list[Token], left: bool, right: bool) -> None:
-    first, last = tokens[0], tokens[-1]
-    if left and not any(char.isspace() for char in text[: first.start]):
-        _doubt_edge(first)
-    if right and not any(char.isspace() for char in text[last.end :]):
-        _doubt_edge(last)
-
-
-def _doubt_edge(token: Token) -> None:
-    plain = token.what in (What.WORD, What.CAPITAL, What.NAMELIKE) and len(token.lower) >= 3
-    if not plain and token.what not in _GONE:
-        token.label = "NUMBER" if token.lower.isdigit() else "WORD"
 
 
 def _code(text: str, tokens: list[Token], vocabulary: Vocabulary) -> None:
