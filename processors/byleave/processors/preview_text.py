@@ -75,7 +75,8 @@ def judged(number: int, row: Mapping[str, Any], rules: Rules) -> dict[str, Any]:
     level = record_level(here.text_level, text, labels, rules)
     why = [f"{label}: {WHY[label]}" for label in dict.fromkeys(labels)]
     if level < Level.SECRET or not labels:
-        why += [f"topic: {name}" for name in dict.fromkeys(verdict.topic for verdict in rules.topics.judge(text, labels))]
+        topics = (topic for verdict in rules.topics.judge(text, labels) for topic in verdict.topics)
+        why += [f"topic: {name}" for name in dict.fromkeys(topics)]
     if here.text_level > Level.INTERNAL:
         why.append(f"window: {here.app} is level {int(here.text_level)}")
     if context.get("channel") == "url" and (path := _path(text)) < len(text):
