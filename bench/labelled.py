@@ -13,16 +13,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "assets"))
 
 from redaction_score import SECRETS, Count, Labelled, Redactor, load, rates, score
 
-from byleave.core.events import Window
 from byleave.core.levels import Level
-from byleave.processors.classify import context_of, record_level
-from byleave.processors.redact import find_spans
+from byleave.processors.preview_text import judged
+from byleave.processors.redact import redactor
 from byleave.processors.rules import Rules
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -59,23 +57,15 @@ def by_source(name: str, records: Sequence[dict[str, Any]]) -> dict[str, list[di
 
 
 def judge(record: Labelled, rules: Rules, context: Mapping[str, str] | None = None) -> Verdict:
-    """Ours on one record; without a `context` as if it stood in any approved window."""
-    text = str(record["text"])
-    spans = find_spans("", text, rules)
-    start = context_of(window_of(context), rules.policy).text_level if context else Level.INTERNAL
-    level = record_level(start, text, [span.label for span in spans], rules)
-    return Verdict([(span.start, span.end, span.label) for span in spans], level)
+    """Ours on one record, by the code of `byleave preview text`; without a `context` as if it stood in any approved window."""
+    found = judged(0, {"text": record["text"], "context": context}, rules)
+    return Verdict([(start, end, label) for start, end, label in found["ranges"]], Level(found["level"]))
 
 
-def window_of(context: Mapping[str, str]) -> Window:
-    """A record's context as what an endpoint tells of a window."""
-    return Window(1, context.get("app", ""), urlsplit(context.get("url", "")).hostname or "", context.get("title", ""), "us")
-
-
-def scores(records: Sequence[Labelled], redactor: Redactor) -> dict[str, Any]:
+def scores(records: Sequence[Labelled], system: Redactor) -> dict[str, Any]:
     """The figures of any redactor on records with spans."""
-    found = score(records, redactor)
-    tight = score(records, redactor, SECRETS)
+    found = score(records, system)
+    tight = score(records, system, SECRETS)
     return {
         "records": found["records"],
         "spans": found["spans"],
@@ -124,7 +114,7 @@ def ours(sets: Mapping[str, Sequence[Labelled]], rules: Rules) -> dict[str, dict
     for name, records in sets.items():
         found: dict[str, float | None] = {}
         if all("spans" in record for record in records):
-            scored = scores(records, lambda text: judge({"text": text}, rules).ranges)
+            scored = scores(records, redactor(rules))
             found |= {figure: scored[figure] for figure in ("leak", "full_recall", "secrets", "lost")}
             found["secrets_context"] = secrets_in_context(records, rules)
         if not name.startswith(("prose", "pii")):

@@ -22,6 +22,7 @@ from rich.table import Table
 
 from bench import floors, labelled, peers, redact_speed
 from bench.figures import Figure, report
+from byleave.processors.redact import redactor
 from byleave.processors.session import Rules, load_rules
 
 QUICK_RECORDS, QUICK_TYPED, TYPED = 120, 40, 150
@@ -84,7 +85,7 @@ def compare(sets: Sets, rules: Rules, with_peers: bool) -> dict[str, Any]:
     spans = {name: records for name, records in sets.items() if "/" not in name and all("spans" in r for r in records)}
     systems: dict[str, Any] = {"absent": {}, "sets": {}}
     for name, records in spans.items():
-        scored = labelled.scores(records, lambda text: labelled.judge({"text": text}, rules).ranges)
+        scored = labelled.scores(records, redactor(rules))
         systems["sets"][name] = {"byleave": scored}
     answers = peers.ask(labelled.texts_of(spans)) if with_peers else []
     for peer in answers:
