@@ -4,8 +4,8 @@
     .venv/bin/python tests/assets/level_weights.py --write    put fitted ones into the file
 
 A text is sensitive if its level is 3 or 4. Texts in which a label was found that decides by itself take no part. A feature that
-speaks for a topic or a label may not weigh against it. Fitted on four fifths and judged on the rest, five times, so that the printed
-figures are not those of texts that the fit has seen.
+speaks for a topic or a label may not weigh against it. Fitted on four fifths and judged on the rest, five times, so that the
+printed figures are not those of texts that the fit has seen.
 """
 
 from __future__ import annotations

@@ -25,6 +25,7 @@ from byleave.core.levels import Level
 
 SHIPPED = "shipped"
 """What `extends` may say: names that the text does not decide are decided as shipped."""
+NAME_CHARS_MAX = 256
 _KEYS = {"extends", "category", "title", "labels", "topics"}
 _CATEGORY_KEYS = {"name", "level", "enter", "keys", "pages", "apps", "sites", "suffixes"}
 _HOST = re.compile(r"[a-z0-9]([a-z0-9_.-]{0,251}[a-z0-9])?")
@@ -132,7 +133,7 @@ def shipped_text() -> str:
 
 def plain_name(name: str) -> str:
     """A window class or process name without case, ending, version and kind of hyphen: "WINWORD.EXE" is "winword"."""
-    plain, before = _SEPARATORS.sub(" ", name.strip().lower()), ""
+    plain, before = _SEPARATORS.sub(" ", name[:NAME_CHARS_MAX].strip().lower()), ""
     while plain != before:
         plain, before = _ENDINGS.sub("", plain), plain
     return plain

@@ -26,7 +26,7 @@ RUN_MAX = 3
 COUNT_MAX = 3
 """Words of one kind that stand oftener than this in a run weigh no more for it."""
 SHARE_MIN = 0.5
-STEM_MIN = 4
+STEM_MIN, STEM_MAX = 4, 20
 _TOKEN = re.compile(r"[a-z]+(?:'(?!s\b)[a-z]+)?|[0-9]+|[(){}\[\]=<>_|/\\]{1,2}")
 _SENTENCE = re.compile(r"[.!?;]+(?:\s+|$)|\n+")
 _KEYS = {"name", "topic", "label", "list", "weight", "words"}
@@ -115,7 +115,7 @@ class Topics:
                     yield n, " ".join(tokens[place : place + size])
                     break
             else:
-                stem = next((token[:end] for end in range(len(token), STEM_MIN - 1, -1) if token[:end] in self.stems), "")
+                stem = next((token[:end] for end in range(min(len(token), STEM_MAX), STEM_MIN - 1, -1) if token[:end] in self.stems), "")
                 if stem:
                     yield self.stems[stem], token
             place += size
