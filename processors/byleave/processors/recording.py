@@ -185,7 +185,7 @@ class Reader:
         return FocusEvent(self._number(), self.now_ms, self.window_of(window, handle))
 
     def _key(self, key: str, kind: Kind = Kind.PRESS, extra: Modifiers = Modifiers.NONE) -> Event:
-        modifiers = extra | (Modifiers.CAPS if self.caps else Modifiers.NONE)
+        modifiers = extra | Modifiers.CAPS if self.caps else extra
         for name in self.held:
             modifiers |= MODIFIER_BITS[name] & _HELD
         return KeyEvent(self._number(), self.now_ms, kind, key, modifiers)

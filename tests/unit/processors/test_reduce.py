@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typed_sessions import START_MS, focused, run, window
 
-from byleave.core.batches import Content
+from byleave.core.batches import Boundary, Content
 from byleave.core.events import Event, FocusEvent, Kind, PointerEvent, Screen
-from byleave.core.rows import ActionKind, ActionRow
-from byleave.processors.session import Rules
+from byleave.core.rows import MARKS, ActionKind, ActionRow
+from byleave.processors.preview import batch_of
+from byleave.processors.preview_text import named_window
+from byleave.processors.recording import Reader, read_objects, screen_of
+from byleave.processors.reduce import Rows
+from byleave.processors.render import pyautogui, trace
+from byleave.processors.session import EndpointState, Rules, feed
 
 SCREEN = Screen(1000, 500)
 OPENCUA = Path(__file__).parents[3].parent / "shared/data/recordings/opencua-windows"
+DESK = Path(__file__).parents[2] / "assets/recordings/desk"
 
 
 def pointer(*acts: tuple[int, str, int, int]) -> list[Event]:
@@ -87,33 +94,66 @@ def test_pointer_rows_keep_path_and_time(rules: Rules) -> None:
     assert [(r.at_ms - START_MS, r.kind, r.x, r.y, r.dy) for r in rows] == [(0, 0, 1, 2, 0), (7, 0, 3, 4, 0), (9, 3, 3, 4, -1)]  # type: ignore[union-attr]
 
 
+Essence = tuple[str, int, str, tuple[int, int] | None, list[tuple[int, ...]], str]
+"""Action, start index, button, place in pixels, trace, pyautogui string: what ruling 27 names."""
+
+
+def reduced(folder: Path, rules: Rules) -> list[Essence]:
+    """The actions of a recording, replayed unthinned through the stream's own code."""
+    screen = screen_of("", folder / "events.jsonl")
+    reader = Reader(lambda name, handle: named_window(name, handle, {}, rules))
+    with (folder / "events.jsonl").open("rb") as stream:
+        numbered = [pair for number, row, _ in read_objects(stream) for pair in reader.pynput(number, row)]
+    events, places = [event for _, event in numbered], [place for place, _ in numbered]
+    rows = Rows()
+    feed(EndpointState(), batch_of(events, 0, events[-1].at_ms, boundary=Boundary.END, screen=screen), rules, rows)
+    done = sorted((row for some in rows.actions.values() for row in some if row.kind not in MARKS), key=lambda row: row.first)
+    return [_essence(row, places, events, screen) for row in done]
+
+
+def _essence(row: ActionRow, places: list[int], events: list[Event], screen: Screen) -> Essence:
+    place = (round(row.x * screen.width), round(row.y * screen.height)) if row.x >= 0 else None
+    path = trace(row, events) if row.kind in (ActionKind.DRAG, ActionKind.SCROLL) else []
+    steps = [step if row.kind is ActionKind.SCROLL else step[:2] for step in path]
+    return row.kind.value.lower(), places[row.first], row.button, place, steps, pyautogui(row)
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+
+
+def test_a_recording_of_our_own_gives_its_gold_actions(rules: Rules) -> None:
+    gold = [
+        (row["action"], row["event_start_idx"], row["button"], tuple(row["coordinate"]) if row["coordinate"] else None,
+         [tuple(step) for step in row["trace"]], row["code"])
+        for row in lines(DESK / "gold.jsonl")
+    ]  # fmt: skip
+    assert reduced(DESK, rules) == gold
+
+
 @pytest.mark.skipif(not OPENCUA.is_dir(), reason="the public recordings lie beside the project and are not here")
 def test_a_public_recording_gives_its_own_gold_actions(rules: Rules) -> None:
-    events: list[Event] = [FocusEvent(0, START_MS, window("explorer"))]
-    for line in (OPENCUA / "events.jsonl").read_text("utf-8").splitlines():
-        seen = json.loads(line)
-        at = START_MS + round(1000 * (seen["time_stamp"] - 30_679.0))
-        place = (round(seen["x"]), round(seen["y"])) if "x" in seen else (0, 0)
-        if seen["action"] == "move":
-            events.append(PointerEvent(len(events), at, Kind.MOVE, *place))
-        elif seen["action"] == "click":
-            kind = Kind.BUTTON_DOWN if seen["pressed"] else Kind.BUTTON_UP
-            events.append(PointerEvent(len(events), at, kind, *place, {"left": 1, "middle": 2, "right": 3}[seen["button"]]))
-        elif seen["action"] == "scroll":
-            events.append(PointerEvent(len(events), at, Kind.SCROLL, *place, 0, int(seen["dx"]), int(seen["dy"])))
-    found = run(events, rules, range(0, len(events), 250), screen=Screen(1366, 768)).actions()
-    gold = [json.loads(line) for line in (OPENCUA / "gold_reduced.jsonl").read_text("utf-8").splitlines()]
-    assert [_essence(row) for row in found] == [_gold(row) for row in gold]
+    wanted = [
+        _gold(row, code["code"])
+        for row, code in zip(lines(OPENCUA / "gold_reduced.jsonl"), lines(OPENCUA / "gold_pyautogui.jsonl"), strict=True)
+    ]
+    assert len(wanted) == 7
+    assert reduced(OPENCUA, rules) == wanted
 
 
-def _essence(row: ActionRow) -> tuple[object, ...]:
-    place = (round(row.x * 1366), round(row.y * 768))
-    return (row.kind.value.lower(), row.button, place) if row.kind is not ActionKind.SCROLL else ("scroll", place, row.dy)
-
-
-def _gold(row: dict[str, object]) -> tuple[object, ...]:
+def _gold(row: dict[str, Any], code: str) -> Essence:
+    steps: list[tuple[int, ...]] = [tuple(step) for step in row.get("drag_trace", [])]
+    place = row.get("coordinate")
     if row["action"] == "scroll":
-        trace: list[dict[str, int]] = row["trace"]  # type: ignore[assignment]
-        return ("scroll", (trace[0]["x"], trace[0]["y"]), sum(step["dy"] for step in trace))
-    place: dict[str, int] = row["coordinate"]  # type: ignore[assignment]
-    return (row["action"], row["button"], (place["x"], place["y"]))
+        steps, place = [tuple(step[name] for name in ("x", "y", "dx", "dy")) for step in row["trace"]], row["trace"][0]
+    return row["action"], row["event_start_idx"], row.get("button", ""), (place["x"], place["y"]), steps, code
+
+
+def test_what_has_no_place_is_no_call() -> None:
+    assert pyautogui(ActionRow(ActionKind.CLICK, 0, 0, "editor", "left")) == ""
+    assert pyautogui(ActionRow(ActionKind.SWITCH, 0, 0, "editor", text="a title")) == ""
+    middle = ActionRow(ActionKind.DOUBLE_CLICK, 0, 0, "editor", "middle", 0.5, 0.25)
+    assert pyautogui(middle) == "pyautogui.doubleClick(x=0.5, y=0.25, button='middle')"
+    assert pyautogui(ActionRow(ActionKind.HOTKEY, 0, 0, "editor", keys=("cmd", "page_up"))) == (
+        "pyautogui.hotkey(keys=['command', 'pageup'])"
+    )
