@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
@@ -26,8 +26,6 @@ from byleave.core.levels import Level
 SHIPPED = "shipped"
 """What `extends` may say: names that the text does not decide are decided as shipped."""
 NAME_CHARS_MAX = 256
-_KEYS = {"extends", "category", "title", "labels", "topics"}
-_CATEGORY_KEYS = {"name", "level", "enter", "keys", "pages", "apps", "sites", "suffixes"}
 _HOST = re.compile(r"[a-z0-9]([a-z0-9_.-]{0,251}[a-z0-9])?")
 _ENDINGS = re.compile(r"(\.exe|\.app|\.desktop|\.bin)$|\s*\([^()]*\)$|\s+v?\d[\d.]*$")
 _SEPARATORS = re.compile(r"[\s_-]+")
@@ -106,8 +104,8 @@ def load_policy(text: str | None = None) -> Policy:
     """The policy in `text`, or the one that is shipped. Raises Misconfigured: the first of `policy_errors`."""
     source = shipped_text() if text is None else text
     raw = _parsed(source)
-    for error in _errors(raw):
-        raise Misconfigured(error)
+    if errors := _errors(raw):
+        raise Misconfigured(errors[0])
     own = _policy(raw, source)
     if "extends" not in raw:
         return own
@@ -121,7 +119,7 @@ def load_policy(text: str | None = None) -> Policy:
 def policy_errors(text: str) -> list[str]:
     """Everything that is wrong with a policy, one sentence each."""
     try:
-        return list(_errors(_parsed(text)))
+        return _errors(_parsed(text))
     except Misconfigured as error:
         return [str(error)]
 
@@ -170,76 +168,63 @@ def _parsed(source: str) -> dict[str, Any]:
         raise Misconfigured(f"the level policy is not TOML: {error}") from None
 
 
-def _errors(raw: Mapping[str, Any]) -> Iterator[str]:
-    for key, kind in (("category", list), ("title", list), ("labels", dict), ("topics", dict)):
+def _errors(raw: Mapping[str, Any]) -> list[str]:
+    """Everything that is wrong, the first thing first; names are compared only in a file that is well formed."""
+    for key, kind in _TABLES.items():
         found = raw.get(key, kind())
         if not isinstance(found, kind) or not all(isinstance(entry, dict) for entry in found if kind is list):
-            yield f"level policy: {key} must be written as {'[[' if kind is list else '['}{key}{']]' if kind is list else ']'}"
-            return
-    yield from _unknown(raw, _KEYS, "the level policy")
+            return [f"level policy: {key} must be written as {f'[[{key}]]' if kind is list else f'[{key}]'}"]
+    errors = list(_unknown(raw, {"extends", *_TABLES}, "the level policy"))
     if raw.get("extends", SHIPPED) != SHIPPED:
-        yield f"level policy: extends may be {SHIPPED!r} only"
-    for key, allowed in (("category", _CATEGORY_KEYS), ("title", {"name", "level", "not_in", "words"})):
-        for n, entry in enumerate(raw.get(key, []), 1):
-            name = entry.get("name")
-            if not isinstance(name, str) or not name:
-                yield f"level policy: {key} {n} has no name"
-            yield from _unknown(entry, allowed, f"level policy, {key} {name!r}")
-            yield from _bad_level(entry.get("level"), str(name))
-            yield from _bad_values(entry, str(name))
-            if key == "title" and "words" not in entry:
-                yield f"level policy, {name!r}: a title rule needs words"
-    for key in ("labels", "topics"):
-        for name, level in raw.get(key, {}).items():
-            yield from _bad_level(level, name)
-    yield from _twice(raw)
+        errors.append(f"level policy: extends must be {SHIPPED!r}")
+    for table in ("category", "title"):
+        for n, entry in enumerate(raw.get(table, []), 1):
+            errors += _entry_errors(table, f"level policy, {table} {entry.get('name') or n!r}", entry)
+    levels = [(name, level) for key in ("labels", "topics") for name, level in raw.get(key, {}).items()]
+    errors += [f"level policy, {name!r}: level must be 1, 2, 3 or 4" for name, level in levels if not _is_level(level)]
+    return errors or list(_twice(raw))
 
 
-def _bad_values(entry: Mapping[str, Any], name: str) -> Iterator[str]:
-    for key, allowed in (("enter", ("newline", "submits")), ("keys", ("readline",)), ("pages", (True, False))):
-        if entry.get(key, allowed[0]) not in allowed:
-            yield f"level policy, {name!r}: {key} may be {' or '.join(map(str, allowed))}"
-    for key in ("apps", "sites", "suffixes", "words", "not_in"):
-        values = entry.get(key, [])
-        if not isinstance(values, list) or not all(isinstance(value, str) and _folded(value) for value in values):
-            yield f"level policy, {name!r}: {key} must be a list of names"
-            continue
-        for value in values:
-            yield from _bad_host(key, value, entry.get("level"), name)
+def _entry_errors(kind: str, what: str, entry: Mapping[str, Any]) -> Iterator[str]:
+    yield from _unknown(entry, {*_NEEDED[kind], *_ALLOWED[kind]}, what)
+    for key in {**dict.fromkeys(_NEEDED[kind]), **entry}:
+        form, fits = _FORMS.get(key, ("", lambda _: True))
+        if not fits(entry.get(key)):
+            yield f"{what}: {key} must be {form}"
+        elif key in ("sites", "suffixes"):
+            yield from filter(None, (_host_error(key, value, entry.get("level"), what) for value in entry[key]))
 
 
-def _bad_host(key: str, value: str, level: object, name: str) -> Iterator[str]:
-    if key not in ("sites", "suffixes"):
-        return
+def _host_error(key: str, value: str, level: object, what: str) -> str:
     host = host_of(value)
     suffix = _suffixes().publicsuffix(host, accept_unknown=False) == host
     if not host or set(value) & set("/:@?#"):
-        yield f"level policy, {name!r}: {value!r} is no host"
-    elif key == "sites" and suffix:
-        yield f"level policy, {name!r}: {value!r} is a public suffix, under which anybody may have a site; name the sites"
-    elif key == "suffixes" and not (suffix and isinstance(level, int) and level >= Level.PEOPLE):
-        yield f"level policy, {name!r}: {value!r} must be a public suffix, and the level 3 or 4"
+        return f"{what}: {value!r} is no host"
+    if key == "sites":
+        return f"{what}: {value!r} is a public suffix, under which anybody may have a site; name the sites" if suffix else ""
+    return "" if suffix and level in (3, 4) else f"{what}: {value!r} must be a public suffix, and the level 3 or 4"
 
 
 def _twice(raw: Mapping[str, Any]) -> Iterator[str]:
     known: dict[str, str] = {}
     for entry in raw.get("category", []):
-        for key in ("apps", "sites", "suffixes"):
-            values = entry.get(key, [])
-            for name in _names(entry, key) if isinstance(values, list) and all(isinstance(v, str) for v in values) else ():
-                if (place := f"{key} {name}") in known:
-                    yield f"level policy: {name!r} stands in {known[place]!r} and in {entry.get('name')!r}; keep one"
-                known[place] = str(entry.get("name"))
-
-
-def _bad_level(value: object, name: str) -> Iterator[str]:
-    if type(value) is not int or value not in set(Level):
-        yield f"level policy, {name!r}: the level must be 1, 2, 3 or 4"
+        for place in (f"{key} {name}" for key in ("apps", "sites", "suffixes") for name in _names(entry, key)):
+            if place in known:
+                yield f"level policy: {place!r} stands in {known[place]!r} and in {entry['name']!r}; keep one"
+            known[place] = entry["name"]
 
 
 def _unknown(found: Mapping[str, Any], allowed: set[str], what: str) -> Iterator[str]:
     for key in sorted(set(found) - allowed):
         yield f"{what} has the unknown key {key!r}; known are {', '.join(sorted(allowed))}"
+
+
+def _is_level(value: object) -> bool:
+    return type(value) is int and value in set(Level)
+
+
+def _are_names(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) and _folded(name) for name in value)
 
 
 def _folded(text: str) -> str:
@@ -249,3 +234,16 @@ def _folded(text: str) -> str:
 @cache
 def _suffixes() -> PublicSuffixList:
     return PublicSuffixList()
+
+
+_TABLES: Mapping[str, type] = {"category": list, "title": list, "labels": dict, "topics": dict}
+_NEEDED = {"category": ("name", "level"), "title": ("name", "level", "words")}
+_ALLOWED = {"category": ("enter", "keys", "pages", "apps", "sites", "suffixes"), "title": ("not_in",)}
+_FORMS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
+    "name": ("a name", lambda value: isinstance(value, str) and value != ""),
+    "level": ("1, 2, 3 or 4", _is_level),
+    "enter": ("submits or newline", lambda value: value in ("submits", "newline")),
+    "keys": ("readline", lambda value: value == "readline"),
+    "pages": ("true or false", lambda value: type(value) is bool),
+    **dict.fromkeys(("apps", "sites", "suffixes", "words", "not_in"), ("a list of names", _are_names)),
+}

@@ -13,7 +13,6 @@ from byleave.processors.classify import context_of, record_level
 from byleave.processors.policy import load_policy, plain_name, policy_errors, shipped_text
 from byleave.processors.session import Rules, load_rules
 
-
 HOUSE = """
 extends = "shipped"
 [[category]]
@@ -79,7 +78,7 @@ def test_the_highest_of_context_labels_and_topics_wins(rules: Rules) -> None:
         ("[[categories]]", "unknown key"),
         ('[[category]]\nname = "a"', "level"),
         ('[[category]]\nname = "a"\nlevel = 7', "level"),
-        ("[[category]]\nlevel = 1", "no name"),
+        ("[[category]]\nlevel = 1", "name must be a name"),
         ('[[category]]\nname = "a"\nlevel = 1\nenter = "maybe"', "enter"),
         ('[[category]]\nname = "a"\nlevel = 1\napp = ["x"]', "unknown key"),
         ('[[category]]\nname = "a"\nlevel = 1\napps = ["x", "X.exe"]', "keep one"),
@@ -91,7 +90,7 @@ def test_the_highest_of_context_labels_and_topics_wins(rules: Rules) -> None:
         ('[[category]]\nname = "a"\nlevel = 2\nsuffixes = ["gov"]', "level 3 or 4"),
         ('[[category]]\nname = "a"\nlevel = 4\nsuffixes = ["example.com"]', "public suffix"),
         ('[[category]]\nname = "a"\nlevel = 2\napps = "x"', "list of names"),
-        ('[[title]]\nname = "a"\nlevel = 4', "needs words"),
+        ('[[title]]\nname = "a"\nlevel = 4', "words must be a list of names"),
     ],
 )
 def test_a_wrong_policy_is_refused_in_one_sentence(text: str, part: str) -> None:
@@ -171,7 +170,7 @@ def test_all_errors_of_a_file_are_told_at_once() -> None:
         '[[category]]\nname = "a"\nlevel = 9\nsites = ["co.uk", "x/y"]\n[[title]]\nname = "t"\nlevel = 2\n[labels]\nA = true'
     )
     said = policy_errors(wrong)
-    assert [part for part in ("level must", "public suffix", "no host", "needs words", "'A'") if part in " ".join(said)] == [
-        "level must", "public suffix", "no host", "needs words", "'A'",
+    assert [part for part in ("level must", "public suffix", "no host", "words must", "'A'") if part in " ".join(said)] == [
+        "level must", "public suffix", "no host", "words must", "'A'",
     ]  # fmt: skip
     assert policy_errors(shipped_text()) == []
