@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from bench import floors, labelled, peers, redact_speed
+from bench import disguises, floors, labelled, peers, redact_speed
 from bench.figures import Figure, report
 from byleave.processors.redact import redactor
 from byleave.processors.session import Rules, load_rules
@@ -69,15 +69,19 @@ def _measure(quick: bool, with_peers: bool, say: Any) -> tuple[list[Figure], dic
     systems = compare(sets, rules, with_peers)
     say("typing")
     typed = typing_figures(sets, rules, QUICK_TYPED if quick else TYPED)
+    say("disguises")
+    hidden = disguises.disguised(rules)
     say("speed and memory")
     low = redact_speed.stretches(_work(sets, rules))
     fast, idle, start = redact_speed.speed(low, rules), redact_speed.idle_bytes(rules), redact_speed.start()
     figures = [
-        *_text_figures(found), *_pooled_figures(sets, rules), *_typed_figures(typed), *_speed_figures(fast, idle),
+        *_text_figures(found), *_pooled_figures(sets, rules), *_typed_figures(typed),
+        Figure("made-up values in disguise that get out", 1, 100 * hidden.share, f"% of {hidden.tried:,}", at_least=False),
+        *_speed_figures(fast, idle),
     ]  # fmt: skip
     absent = [] if any(name.startswith(labelled.FOREIGN) for name in sets) else [f"{name}.jsonl" for name in labelled.FOREIGN]
     more = {"sets": found, "systems": systems, "typing": typed, "start": start, "speed": asdict(fast), "absent": absent}
-    return figures, more | {"quick": quick}
+    return figures, more | {"quick": quick, "disguises": {"values": hidden.values, "shapes": hidden.shapes}}
 
 
 def compare(sets: Sets, rules: Rules, with_peers: bool) -> dict[str, Any]:
@@ -205,8 +209,12 @@ def floor_figures(rules: Rules, sets: Sets) -> dict[str, dict[str, float]]:
     """What has floors: the same figures on every machine. Typing is measured on the developers' own texts."""
     own = {name: sets[name] for name in ("workplace_dev", "workplace_dev2") if name in sets}
     typed = {f"typed_{name}": rows for name, rows in typing_figures(own, rules, QUICK_TYPED).items()}
-    kept = ("sensitive_out", "deleted_out", "lost")
-    return labelled.ours(sets, rules) | {name: {each: rows[each] for each in kept} for name, rows in typed.items()}
+    kept, hidden = ("sensitive_out", "deleted_out", "lost"), disguises.disguised(rules)
+    return (
+        labelled.ours(sets, rules)
+        | {"disguised": {"out": hidden.share}}
+        | {name: {each: rows[each] for each in kept} for name, rows in typed.items()}
+    )
 
 
 def raise_floors(today: datetime.date | None = None) -> int:
