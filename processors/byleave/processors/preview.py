@@ -178,6 +178,21 @@ def preview_recording(numbered: Iterable[Numbered], rules: Rules, screen: Screen
 
     Raises what the source raises, and Refused if its times are none.
     """
+    run: Left | None = None
+    for left in _decided(numbered, rules, screen):
+        if run is not None and left == run and not left.redactions:
+            run = replace(run, last=left.last)  # nothing leaves of what follows either
+            continue
+        if run is not None:
+            yield run
+        run = left if left.kind == NOTHING else None
+        if run is None:
+            yield left
+    if run is not None:
+        yield run
+
+
+def _decided(numbered: Iterable[Numbered], rules: Rules, screen: Screen) -> Iterator[Left]:
     state, places = EndpointState(), array("q")
     for events, boundary in _cut(numbered, places):
         rows, hi_ms = Rows(), events[-1].at_ms if events else state.hold.now_ms
