@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib import import_module
 
 import phonenumbers
@@ -42,7 +42,7 @@ def find_check(name: str) -> Check:
         if kind == "stdnum":
             return _longest(import_module(f"stdnum.{rest}").is_valid)
         if kind == "phone" and set(rest.split()) <= phonenumbers.SUPPORTED_REGIONS:
-            return _longest(lambda value: _phone(value, rest.split()))
+            return _longest(_phone(rest.split()))
         return _CHECKS[name]
     except (ImportError, AttributeError, KeyError):
         raise Misconfigured(f"patterns.toml: there is no check {name!r}") from None
@@ -90,17 +90,19 @@ def ssn(text: str) -> bool:
     return bool(stdnum_ssn.is_valid(re.sub(r"\D", "", text)))
 
 
-def _phone(text: str, regions: list[str]) -> bool:
-    """Whether the plan of one of the regions has such a number."""
-    if sum(map(str.isdigit, text)) < PHONE_DIGITS_MIN:
-        return False
-    for region in regions:
-        try:
-            if phonenumbers.is_valid_number(phonenumbers.parse(text, region)):
-                return True
-        except phonenumbers.NumberParseException:
-            return False
-    return False
+def _phone(regions: Iterable[str]) -> Callable[[str], bool]:
+    """Whether one of the regions' numbering plans has such a number, written with its leading zero."""
+    plans = [phonenumbers.PhoneMetadata.metadata_for_region(region) for region in regions]
+    kinds = [kind for plan in plans if plan for kind in (plan.fixed_line, plan.mobile, plan.voip, plan.toll_free)]
+    known = re.compile(
+        "|".join(f"(?:{kind.national_number_pattern})" for kind in kinds if kind and kind.national_number_pattern)
+    )
+
+    def valid(text: str) -> bool:
+        digits = re.sub(r"\D", "", text)
+        return len(digits) >= PHONE_DIGITS_MIN and any(map(known.fullmatch, (digits, digits[1:])))
+
+    return valid
 
 
 def amount(value: str) -> bool:
