@@ -1,7 +1,7 @@
 """Where a text may go on unseen: before it, after a lost caret, and behind it, where it was cut off.
 
-Promises  a token at such an edge stays only if it is a plain word of three letters or more; a row of numbers that the edge cuts
-          goes whole.
+Promises  a token at such an edge stays only if it is a plain word of three letters or more, in small letters where it may go on
+          (names begin like words: "And", "Jar"); a row of numbers that the edge cuts goes whole.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from itertools import pairwise
 from byleave.processors.tokens import Token, What
 
 PLAIN_LETTERS_MIN = 3
-_PLAIN = frozenset((What.WORD, What.CAPITAL, What.NAMELIKE))
+_GOES_ON = frozenset((What.WORD,))
+_COMES_FROM = _GOES_ON | {What.CAPITAL, What.NAMELIKE}
 _IN_ROW = frozenset((What.SMALL, What.NUMBER, What.EXEMPT, What.IDENTIFIER))
 _ROW_GAP = re.compile(r"[^\w\n]{1,3}")
 
@@ -21,14 +22,14 @@ def doubt_edges(text: str, tokens: list[Token], left: int, *, right: bool) -> No
     """Labels what cannot be judged at the edges. `left`: where text begins that may go on from something unseen."""
     behind = [token for token in tokens if token.end > left]
     if behind and not any(char.isspace() for char in text[left : behind[0].start]):
-        _doubt(text, behind)
+        _doubt(text, behind, _COMES_FROM)
     if right and not any(char.isspace() for char in text[tokens[-1].end :]):
-        _doubt(text, tokens[::-1])
+        _doubt(text, tokens[::-1], _GOES_ON)
 
 
-def _doubt(text: str, inwards: list[Token]) -> None:
+def _doubt(text: str, inwards: list[Token], plain: frozenset[What]) -> None:
     first = inwards[0]
-    if first.what not in _PLAIN or len(first.lower) < PLAIN_LETTERS_MIN:
+    if first.what not in plain or len(first.lower) < PLAIN_LETTERS_MIN:
         _remove(first)
     for outer, token in pairwise(inwards):
         low, high = (outer, token) if outer.start < token.start else (token, outer)

@@ -261,3 +261,10 @@ def test_events_of_two_people_never_meet_and_windows_keep_their_text_whole(rules
 def test_names_of_keys_are_the_only_text_of_shortcuts(rules: Rules) -> None:
     rows = run(focused([*key("s", CONTROL), *key("é", CONTROL), *key("f5")]), rules).actions()
     assert [row.keys for row in rows if row.kind in (ActionKind.HOTKEY, ActionKind.PRESS)] == [("ctrl", "s"), ("f5",)]
+
+
+def test_a_word_with_a_capital_that_may_go_on_is_not_let_out(rules: Rules) -> None:
+    for name in ("Andersen", "Sprague", "Jarvis"):
+        texts = written(rules, [f"see you at {name[:3]}", ("focus", TERMINAL, 2), "ls\n", ("focus", EDITOR, 1), name[3:], "\n"])
+        assert not any(name[:3] in text for text in texts)
+    assert written(rules, ["see you later", ("focus", TERMINAL, 2)]) == ["see you later"]
