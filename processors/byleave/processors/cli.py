@@ -172,7 +172,7 @@ def _table(session: Preview, *, live: bool) -> RenderableType:
     for name, ratio in (("level", 1), ("what would leave", 4), ("why", 3)):
         table.add_column(name, ratio=ratio, overflow="fold")
     for row in session.left[-ROWS_SHOWN:]:
-        shown = row.text if row.kind == "TYPE" else f"{row.kind.lower()} {'+'.join(row.keys)}".strip()
+        shown = row.text if row.kind == "TYPE" else f"{row.kind.lower()} {row.text or '+'.join(row.keys)}".strip()
         table.add_row(level_words(row.level), Text(shown), Text("\n".join(row.why)))
     if live:
         table.add_row("held", Text(session.held(), style="dim"), Text("would read like this if it ended here", style="dim"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 from row_columns import unpack_events
@@ -55,3 +57,24 @@ def test_actions_survive_their_record() -> None:
 
 def test_an_actions_repr_does_not_show_its_text() -> None:
     assert "EMAIL>" not in repr(ActionRow(ActionKind.TYPE, 0, 1, "editor", text="write to <EMAIL>"))
+
+
+_actions = st.builds(
+    ActionRow, st.sampled_from(ActionKind), st.integers(0, 2**40), st.integers(0, 2**40), st.text(max_size=5),
+    st.sampled_from(["", "left"]), *[st.floats(-1, 1, width=32)] * 4, st.integers(-99, 99), st.integers(-99, 99),
+    text=st.text(st.characters(exclude_categories=["Cs"]), max_size=20),
+    keys=st.lists(st.text(max_size=4), max_size=3).map(tuple),
+    redactions=st.lists(st.sampled_from(["EMAIL", "WORD"]), max_size=3).map(tuple), first=st.integers(0, 2**40),
+    last=st.integers(0, 2**40), clear=st.lists(st.integers(0, 2**40), max_size=5).map(tuple),
+)  # fmt: skip
+
+
+@given(st.lists(_actions, max_size=20))
+def test_rows_of_every_kind_survive_their_record_without_their_source(rows: list[ActionRow]) -> None:
+    packed = pack_actions(rows)
+    assert {name for row in packed["rows"] for name in row}.isdisjoint({"first", "last", "clear"})
+    payload = codec.encode_body("sanitized_actions", packed)
+    unpacked = unpack_actions(codec.decode_body("sanitized_actions", payload))
+    assert unpacked == rows
+    assert [(row.first, row.last, row.clear) for row in unpacked] == [(-1, -1, ())] * len(rows)
+    assert payload == codec.encode_body("sanitized_actions", pack_actions([replace(row, first=7, clear=(7,)) for row in rows]))
