@@ -6,6 +6,7 @@ Promises  a word that is also a name goes where it is used as one, in lower case
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 from byleave.processors.lexicon import load_words
 from byleave.processors.neighbours import TITLES
@@ -78,8 +79,8 @@ def _is_called(text: str, before: Token, token: Token) -> bool:
 
 def _readings(text: str, token: Token, following: list[Token]) -> None:
     """What a test came to, in the same sentence: "A1c went from 7.1 to 6.2"."""
-    for value in following:
-        if not _SENTENCE.isdisjoint(text[token.end : value.start]):
+    for before, value in pairwise([token, *following]):
+        if not _SENTENCE.isdisjoint(text[before.end : value.start]):
             return
         if _READING.fullmatch(value.lower):
             value.label = value.label or "MEDICAL"

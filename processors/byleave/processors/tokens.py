@@ -134,8 +134,10 @@ def _cut(raw: str, start: int, vocabulary: Vocabulary, out: list[Token]) -> None
 
 
 def _is_option(core: str, vocabulary: Vocabulary) -> bool:
-    """The letters of a short option: "-la"."""
-    return len(core) <= 3 and core.isascii() and core.isalpha() and core.islower() and core not in vocabulary.names
+    """The letters of a short option: "-la", "-Xmx512m"."""
+    return re.fullmatch(r"X(?:m[nsx]|ss)\d{1,5}[kmg]?", core) is not None or (
+        len(core) <= 3 and core.isascii() and core.isalpha() and core.islower() and core not in vocabulary.names
+    )
 
 
 def _trimmed(raw: str) -> tuple[str, int]:
@@ -204,8 +206,7 @@ def _unknown(word: str, base: str, vocabulary: Vocabulary) -> What:
         return What.UNKNOWN
     if word[1:].islower():
         return What.WORD if word[0].islower() and vocabulary.is_made_of_words(base) else What.UNKNOWN
-    what = _compound(word, vocabulary)
-    return What.UNKNOWN if what is What.IDENTIFIER else what
+    return _compound(word, vocabulary)
 
 
 def _known(word: str, lower: str, base: str, vocabulary: Vocabulary) -> What:

@@ -19,7 +19,7 @@ el equipo va a revisar el plan de la empresa en marzo y despues hablamos
 mi hijo esta enfermo y no puedo ir a la oficina hasta el lunes
 nie wiem czy ten plan jest dobry, spotkajmy sie w piatek po pracy
 prosze wyslij mi dokumenty przed spotkaniem, dziekuje bardzo
-我们明天开会讨论这个问题，请把报告发给我
+我们明天开会讨论这个问题 请把报告发给我
 main kal office nahi aa raha hoon, meri tabiyat kharab hai
 mujhe kal tak report bhej do, boss bahut gussa hai
 o relatorio ainda nao esta pronto, vou mandar amanha de manha

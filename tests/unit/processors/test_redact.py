@@ -106,6 +106,128 @@ def test_look_alikes_pass_and_stay_at_their_level(rules: Rules, text: str) -> No
     assert record_level(Level.INTERNAL, text, [], rules) == Level.INTERNAL
 
 
+IN_CODE = r"""typeformToken = load()
+flutterwavePubKey_TOKEN: str
+os.environ["HOME"]
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+raise ValueError("no such key")
+curl -X POST https://api.cloudflare.com/v4/zones
+NSString *title;
+def frobnicate(items):
+--fail-fast --zorblat=3
+zorblatctl -v status
+kafka_2.13-3.9.0.tgz from react-table@7.7.0
+java -Xmx512m -jar app.jar
+16 KiB of iOS on x86_64
+test_an_order_that_is_old_still_stands
+api_key = "xxxxxxxxxxxxxxxxxxxxxxxx"
+token = ghp_xxxxxxxxxxxxxxxxxxxxxxxxxxxx
+api_key = ${API_KEY}
+api_key = "<your-api-key>\"""".splitlines()
+
+
+@pytest.mark.parametrize("text", IN_CODE)
+def test_names_of_things_in_code_and_places_of_values_pass(rules: Rules, text: str) -> None:
+    assert sanitized_text(text, find_spans("", text, rules)) == text
+
+
+NOT_CODE = """kowalskiToken = load()
+jsmith_token = load()
+marysmith_key = load()
+rosa_key = load()
+kowalski.key
+kowalski(items)
+okafor = lead()
+okafor: hello there
+<okafor> hello there
+frobnicate the list
+key = "a8Fq2LmZ0xTq7Rb1"
+password: aaaaaaaa
+GR1348941XXXXXXXXXXXXXXXXXXXX""".splitlines()
+
+
+@pytest.mark.parametrize("text", NOT_CODE)
+def test_names_of_people_and_values_go_where_code_stands_too(rules: Rules, text: str) -> None:
+    left = sanitized_text(text, find_spans("", text, rules)).lower()
+    for gone in ("kowalski", "smith", "rosa", "okafor", "frobnicate", "a8fq", "aaaaaaaa", "1348941"):
+        assert gone not in left
+
+
+NUMBERS = """git show 4c1f0ab~3..9de2271
+trace_id=37bc5d140abc7288cd8d9d5e023633ff
+epoch 1767225600 is new year
+isbn 978-3-16-148410-0, doi 10.1145/3173574.3174220
+1048576 2097152 4194304
+route 10.0.0.0/8 and 192.168.0.0/16
+#4a90e2 on #f5f5f5
+3a 7f 00 1c 9b e2
+ticket INC0048291 and order SO-2291834
+offset=9938471 lag=120 on port 48080
+error[E0502] at 2026-03-02T08:11:04Z
+rebase onto HEAD~3""".splitlines()
+
+
+@pytest.mark.parametrize("text", NUMBERS)
+def test_numbers_that_their_words_explain_pass(rules: Rules, text: str) -> None:
+    assert sanitized_text(text, find_spans("", text, rules)) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "gone"),
+    [
+        ("37bc5d140abc7288cd8d9d5e023633ff", "37bc"), ("call 1767225600 now", "1767"), ("isbn 978-3-16-148410-1", "148410"),
+        ("ssh to 10.1.2.3", "10.1"), ("ssh to ec2-52.29.11.2", "52.29"), ("41 11 11 11 11 11 11 11", "11"),
+        ("order 8842 1733 9012 5541", "8842"), ("case HRC-20418", "20418"), ("Kowalski 1064", "1064"),
+        ("11 Kowalski 1064", "11"),
+    ],
+)  # fmt: skip
+def test_numbers_go_without_their_words_or_beside_what_goes(rules: Rules, text: str, gone: str) -> None:
+    assert gone not in sanitized_text(text, find_spans("", text, rules))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("ask mark about it", "ask <NAME> about it"), ("from rose, please", "from <NAME>, please"),
+        ("faith left early", "<NAME> left early"), ("rose's review is due", "<NAME> review is due"),
+        ("sync with ann and bob at 3", "sync with <NAME:1> and <NAME:2> at 3"), ("Dr Strand called", "<NAME> called"),
+        ("K.J. told me", "<NAME>. told me"), ("<family>Marks</family>", "<family><NAME></family>"),
+        ("Willemine ten Pas agrees", "<NAME> agrees"), ("Grant access to grace", "Grant access to <NAME>"),
+        ("the faith of the mark on a rose", "the faith of the mark on a rose"), ("the U.S. office", "the U.S. office"),
+    ],
+)  # fmt: skip
+def test_names_that_are_words_go_where_they_are_used_as_names(rules: Rules, text: str, expected: str) -> None:
+    assert sanitized_text(text, find_spans("", text, rules)).replace("<WORD>", "<NAME>") == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("she has type 2 diabetes mellitus", "she has <MEDICAL>"), ("my a1c went from 7.1 to 6.2", "my <MEDICAL>"),
+        ("panic attacks again", "<MEDICAL> again"), ("refill the sertraline 50 mg", "refill the <MEDICAL>"),
+        ("hepatitis C", "<MEDICAL>"),
+    ],
+)  # fmt: skip
+def test_health_goes_with_what_belongs_to_it(rules: Rules, text: str, expected: str) -> None:
+    left = sanitized_text(text, find_spans("", text, rules))
+    assert left.split("<", 1)[0] == expected.split("<", 1)[0]
+    assert not any(char.isdigit() for char in left)
+
+
+def test_people_are_told_apart_within_one_record_and_only_there(rules: Rules) -> None:
+    def clean(text: str) -> str:
+        return sanitized_text(text, find_spans("", text, rules))
+
+    assert clean("Priya wrote to Kowalski, then KOWALSKI left") == "<NAME:1> wrote to <NAME:2>, then <NAME:2> left"
+    assert clean("Kowalski called") == clean("Priya called") == "<NAME> called"
+    assert clean("mail a@x.io or b@x.io or A@x.io") == "mail <EMAIL:1> or <EMAIL:2> or <EMAIL:1>"
+
+
+def test_secrets_and_health_are_never_told_apart(rules: Rules) -> None:
+    text = "she has lupus and he has lupus and they have asthma"
+    assert sanitized_text(text, find_spans("", text, rules)) == "she has <MEDICAL> and he has <MEDICAL> and they have <MEDICAL>"
+
+
 def test_a_command_that_asks_for_a_password_makes_the_next_line_one(rules: Rules) -> None:
     [span] = find_spans("gpg --symmetric dump.tar\n", "ask me 3 times", rules)
     assert (span.start, span.end, span.label) == (0, 14, "PASSWORD")
@@ -168,7 +290,8 @@ def test_our_own_workplace_text_stays_within_its_floors(rules: Rules) -> None:
     "unit",
     ["a", "1", "1 ", "-", "a@", "@", "a.", "1.1.", "-----BEGIN ", "eyJ.", "password is ", "a!", "!a!!", "4111 ", "ab:cd:",
      "(555) ", "acct 1", "Mark ", "john.", "://", "12 a b st ", "'", "é", "\u200b", "sudo x\n", "token=",
-     "+1 ", "born 1 ", "A"],
+     "+1 ", "born 1 ", "A", "x", "ab_", "aB", "K.", "0f ", "git show ", "sha256 a1", "isbn 1", "lupus ",
+     "ann and ", "<a>", "x="],
 )  # fmt: skip
 def test_time_is_linear_in_hostile_text(rules: Rules, unit: str) -> None:
     def cost_s(size: int) -> float:

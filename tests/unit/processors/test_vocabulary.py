@@ -41,7 +41,9 @@ def test_rare_words_are_known_if_they_are_a_known_one_with_a_syllable_more(vocab
     assert word in vocabulary.words
 
 
-@pytest.mark.parametrize("word", ["metformin", "zoloft", "tonsillitis", "hysterectomy", "pembrolizumab", "gonorrhoea", "creatinine"])
+@pytest.mark.parametrize(
+    "word", ["metformin", "zoloft", "tonsillitis", "hysterectomy", "pembrolizumab", "gonorrhoea", "creatinine"]
+)
 def test_health_is_known_by_list_or_ending(vocabulary: Vocabulary, word: str) -> None:
     assert vocabulary.is_medical(word)
 
