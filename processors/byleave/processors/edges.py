@@ -12,8 +12,7 @@ from itertools import pairwise
 from byleave.processors.tokens import Token, What
 
 PLAIN_LETTERS_MIN = 3
-_GOES_ON = frozenset((What.WORD,))
-_COMES_FROM = _GOES_ON | {What.CAPITAL, What.NAMELIKE}
+_PLAIN = frozenset((What.WORD, What.CAPITAL, What.NAMELIKE))
 _IN_ROW = frozenset((What.SMALL, What.NUMBER, What.EXEMPT, What.IDENTIFIER))
 _ROW_GAP = re.compile(r"[^\w\n]{1,3}")
 
@@ -22,14 +21,15 @@ def doubt_edges(text: str, tokens: list[Token], left: int, *, right: bool) -> No
     """Labels what cannot be judged at the edges. `left`: where text begins that may go on from something unseen."""
     behind = [token for token in tokens if token.end > left]
     if behind and not any(char.isspace() for char in text[left : behind[0].start]):
-        _doubt(text, behind, _COMES_FROM)
-    if right and not any(char.isspace() for char in text[tokens[-1].end :]):
-        _doubt(text, tokens[::-1], _GOES_ON)
+        _doubt(text, behind, plain=behind[0].what in _PLAIN)
+    last = tokens[-1]
+    if right and not any(char.isspace() for char in text[last.end :]):
+        _doubt(text, tokens[::-1], plain=last.what is What.WORD and text[last.start].islower())
 
 
-def _doubt(text: str, inwards: list[Token], plain: frozenset[What]) -> None:
+def _doubt(text: str, inwards: list[Token], *, plain: bool) -> None:
     first = inwards[0]
-    if first.what not in plain or len(first.lower) < PLAIN_LETTERS_MIN:
+    if not plain or len(first.lower) < PLAIN_LETTERS_MIN:
         _remove(first)
     for outer, token in pairwise(inwards):
         low, high = (outer, token) if outer.start < token.start else (token, outer)
