@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 
 from byleave.core.events import FocusEvent, KeyEvent, Kind, Modifiers, PointerEvent, Screen
 from byleave.core.levels import Level
-from byleave.core.rows import ActionKind, ActionRow
 from byleave.processors.account import Account
 from byleave.processors.classify import NOWHERE, Context, context_of, record_level
 from byleave.processors.keyboard import (
@@ -27,10 +26,11 @@ from byleave.processors.keyboard import (
     shortcut_names,
 )
 from byleave.processors.marks import HELD_STEP_MS, gap_row, held_row, switch_row
-from byleave.processors.reassemble import KEY, PASTED, POINTER, REDACTED, TEXT, UNKNOWN_CHAR, Field, Item, Outcome, is_dead
-from byleave.processors.redact import Span, find_spans, safe_cut, sanitized_text
-from byleave.processors.reduce import Rows, rounded
+from byleave.processors.reassemble import KEY, PASTED, POINTER, TEXT, UNKNOWN_CHAR, Field, Item, Outcome, is_dead
+from byleave.processors.redact import Span, find_spans, safe_cut
+from byleave.processors.reduce import Rows
 from byleave.processors.rules import Rules
+from byleave.processors.stretch import hidden_row, stretch_row
 from byleave.processors.waiting import QUEUE_MAX, Waiting
 
 HOLD_MS = 30_000
@@ -384,26 +384,11 @@ class Hold:
         owners = piece.owners[:size]
         for owner in owners:
             owner.outcome, owner.level = outcome, level
-        first, last = min(owner.seq for owner in owners), max(owner.seq for owner in owners)
         if outcome is Outcome.LEVEL4:
-            at_ms, app = owners[0].at_ms, self.context.app
-            hidden = ActionRow(ActionKind.TYPE, at_ms, at_ms, app, redactions=tuple(labels), first=first, last=last)
-            self.waiting.put_before(outcome, hidden, level)
-            return
-        for span in spans:
-            for owner in owners[span.start : span.end]:
-                owner.data = REDACTED
-        start_ms, end_ms = min(owner.at_ms for owner in owners), max(owner.at_ms for owner in owners)
-        if spans or piece.disturbed:
-            # Times inside the stretch would tell how long what is missing was (P5).
-            end_ms = start_ms
-            for owner in owners:
-                owner.at_ms = start_ms
-        action = ActionRow(
-            ActionKind.TYPE, rounded(start_ms), rounded(end_ms), self.context.app, text=sanitized_text(text, spans),
-            redactions=tuple(labels), first=first, last=last, clear=_clear(text, owners, spans),
-        )  # fmt: skip
-        self.waiting.put_before(outcome, action, level)
+            row = hidden_row(owners, spans, self.context.app)
+        else:
+            row = stretch_row(text, owners, spans, self.context.app, disturbed=piece.disturbed)
+        self.waiting.put_before(outcome, row, level)
 
     def _drop_open_token(self) -> None:
         piece = self.piece
@@ -463,12 +448,3 @@ class Hold:
     def _settle_loose(self) -> None:
         self.account.settle(Outcome.of(self.context.text_level), self.loose)
         self.loose = 0
-
-
-def _clear(text: str, owners: list[Item], spans: list[Span]) -> tuple[int, ...]:
-    """Numbers of the events of which a letter or digit is in no span."""
-    found, at = set[int](), 0
-    for start, end in (*((span.start, span.end) for span in spans), (len(text), len(text))):
-        found.update(owner.seq for char, owner in zip(text[at:start], owners[at:start], strict=True) if char.isalnum())
-        at = end
-    return tuple(sorted(found))
