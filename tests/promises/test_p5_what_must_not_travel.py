@@ -17,6 +17,7 @@ from byleave.core.batches import Boundary
 from byleave.core.events import Event, FocusEvent, KeyEvent, Kind
 from byleave.core.rows import KeyClass
 from byleave.processors.preview import batch_of
+from byleave.processors.redact import redactor
 from byleave.processors.session import Rules, feed, load_rules
 
 MACOS = Path(__file__).parents[2].parent / "shared/data/recordings/ducktrack-macos/events.jsonl"
@@ -167,20 +168,24 @@ def test_an_address_on_the_timings_of_a_real_recording_is_found_and_removed(rule
             acts.append((at, Kind.PRESS, down[event["name"]]))
         else:
             acts.append((at, Kind.RELEASE, down.get(event["name"], "")))
-    assert pieces(acts) == 16
+    cut = pieces(acts)
+    assert len(cut) == 16
+    assert not any(label == "EMAIL" for piece in cut for _, _, label in redactor(rules)(piece)), "found in none of them"
     _found_whole(rules, acts, address)
 
 
-def pieces(acts: list[tuple[int, Kind, str]]) -> int:
-    """Into how many pieces a recorder cuts it that ends a piece whenever no key is down."""
-    count, down = 0, set()
+def pieces(acts: list[tuple[int, Kind, str]]) -> list[str]:
+    """What a recorder makes of it that ends a piece whenever no key is down."""
+    found, down = list[str](), set[str]()
     for _, kind, key in acts:
         if kind is Kind.PRESS:
-            count += not down
+            if not down:
+                found.append("")
             down.add(key)
+            found[-1] += key if len(key) == 1 else ""
         else:
             down.discard(key)
-    return count
+    return found
 
 
 def _found_whole(rules: Rules, acts: list[tuple[int, Kind, str]], address: str) -> None:
