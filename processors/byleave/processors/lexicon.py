@@ -19,6 +19,12 @@ def load_words(name: str, language: str = "en") -> frozenset[str]:
     return frozenset(word for line in lines if not line.startswith("#") for word in line.split())
 
 
+def load_texts(language: str) -> list[str]:
+    """All word files of a language as they are, for the digest: rules elsewhere read lists of their own."""
+    folder = resources.files(__package__).joinpath("languages", language, "words")
+    return [file.read_text(encoding="utf-8") for file in sorted(folder.iterdir(), key=lambda file: file.name)]
+
+
 @cache
 def load_pack(language: str) -> Mapping[str, Any]:
     """What `languages/<language>/pack.toml` says. Raises Misconfigured if there is none: a language is never guessed."""

@@ -19,6 +19,7 @@ _DETERMINERS = frozenset(
     ("the", "a", "an", "this", "that", "each", "every", "any", "no", "our", "your", "its", "their", "my", "of")
 )
 _AFTER_NAMES = load_words("after_names")
+_VERBS = _AFTER_NAMES - GRAMMAR
 _BESIDE_NAMES = frozenset(("from", "with", "by", "for", "to", "and", "told", "gave", "asks", "than", "that"))
 _NAME_FIELDS = frozenset(("name", "names", "given", "surname", "firstname", "lastname", "attn", "signed", "from", "cc"))
 _PERSON_FIELDS = frozenset(("first", "last", "family", "given", "surname", "middle", "firstname", "lastname", "fullname"))
@@ -38,7 +39,7 @@ def judge_places(text: str, tokens: list[Token], vocabulary: Vocabulary) -> None
             token.label = "NAME"
         elif not token.label and (what is What.NAMELIKE or (token.lower in GRAMMAR and token.lower in vocabulary.given)):
             shouted = text[token.start : token.end].isupper() and token.lower not in vocabulary.given
-            acts = token.lower in vocabulary.given and after is not None and after.lower in _AFTER_NAMES - GRAMMAR
+            acts = token.lower in vocabulary.given and after is not None and after.lower in _VERBS
             if not shouted and (_is_name(text, before, token, after) or (acts and text[token.start].isupper())):
                 token.label = "NAME"
         elif what in (What.UNKNOWN, What.IDENTIFIER, What.HALF):

@@ -179,7 +179,7 @@ def _holds_a_place(text: str, token: Token, label: str) -> bool:
     """Whether a pattern takes what only stands where a secret would, a whole private network, or a package with its version."""
     if label == "EMAIL":
         return token.what is What.CODE and "@" in token.lower
-    if label in ("API_KEY", "PASSWORD") and token.what in (What.CODE, What.WORD):
+    if (label == "API_KEY" and token.what is What.WORD) or (label in ("API_KEY", "PASSWORD") and token.what is What.CODE):
         return (
             _OPENS.search(text[max(token.start - 3, 0) : token.start]) is not None and text[token.end : token.end + 1] in ">}"
         )

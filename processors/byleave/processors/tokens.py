@@ -57,8 +57,7 @@ _STARTS = frozenset("_$£€¥@+#" + UNKNOWN_CHAR)
 _LETTERS = re.compile(r"(?:[^\W\d_]['’])?[^\W\d_]+(?:['’][^\W\d_]{1,2})?$")  # noqa: RUF001
 _ONE = re.compile(r"[^\s(){}\[\]<>,;\"'`|=:/\\“”‘’…]+")  # noqa: RUF001
 """Without the punctuation that joins several things."""
-_CUT = re.compile(r"[^\s(){}\[\]<>,;\"'`|=“”‘’…?&]+")  # noqa: RUF001
-_CUT_FINE = re.compile(r"[^:/\\]+")
+_CUTS = (re.compile(r"[^\s(){}\[\]<>,;\"'`|=“”‘’…?&]+"), re.compile(r"[^:/\\]+"))  # noqa: RUF001
 _DIGITS = re.compile(r"[\d.,/:\-]+")
 _LISTED = re.compile(r"\d{1,4}(?:[.]\d{1,2})?(?:,\d{1,4}(?:[.]\d{1,2})?)+,?")
 _THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+(?:[.]\d{1,2})?")
@@ -104,33 +103,18 @@ def tokens_of(text: str, vocabulary: Vocabulary) -> list[Token]:
     return out
 
 
-def _analyse(raw: str, start: int, vocabulary: Vocabulary, out: list[Token]) -> None:
+def _analyse(raw: str, start: int, vocabulary: Vocabulary, out: list[Token], cuts: tuple[re.Pattern[str], ...] = _CUTS) -> None:
     """The tokens of a run, without the punctuation around it; cut at inner punctuation unless it is one thing as a whole."""
     core, offset = _trimmed(raw)
     if not core:
         return
+    start += offset
     what = What.EXEMPT if raw == f"-{core}" and _is_option(core, vocabulary) else _what(core, vocabulary)
-    if what is not None:
-        out.append(Token(start + offset, start + offset + len(core), what, core.lower()))
+    if what is not None or not cuts:
+        out.append(Token(start, start + len(core), what or What.IDENTIFIER, core.lower()))
         return
-    for part in _CUT.finditer(core):
-        _cut(part.group(), start + offset + part.start(), vocabulary, out)
-
-
-def _cut(raw: str, start: int, vocabulary: Vocabulary, out: list[Token]) -> None:
-    """The tokens of a part of a run: one if it is one thing, else one for each piece between colons and slashes."""
-    core, offset = _trimmed(raw)
-    if not core:
-        return
-    what = _what(core, vocabulary)
-    if what is not None:
-        out.append(Token(start + offset, start + offset + len(core), what, core.lower()))
-        return
-    for part in _CUT_FINE.finditer(core):
-        piece, inner = _trimmed(part.group())
-        if piece:
-            at = start + offset + part.start() + inner
-            out.append(Token(at, at + len(piece), _what(piece, vocabulary) or What.IDENTIFIER, piece.lower()))
+    for part in cuts[0].finditer(core):
+        _analyse(part.group(), start + part.start(), vocabulary, out, cuts[1:])
 
 
 def _is_option(core: str, vocabulary: Vocabulary) -> bool:

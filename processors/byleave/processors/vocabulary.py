@@ -24,11 +24,13 @@ from typing import Any
 
 from byleave.core.errors import Misconfigured
 from byleave.processors.harmless import load_shapes
-from byleave.processors.lexicon import load_pack, load_words
+from byleave.processors.lexicon import load_pack, load_texts, load_words
 
 USED_LIKE_A_WORD_MIN = 2.0
 SURNAME_RANK_MAX = 8_000
 """Surnames rarer than this are not taken out of the words: nearly every word is somebody's name."""
+JOINED_LETTERS_MAX = 40
+"""Longer words are not looked at for what they are joined of: nobody knows what they are."""
 RANK_WITH_INITIAL_MAX = 1_000
 """Family names that make a user name of an initial before them."""
 RARE = 1_500_000
@@ -73,12 +75,14 @@ class Vocabulary:
 
     def is_made_of_words(self, word: str) -> bool:
         """Two words, of which one is of code: "defaultdict", "lockfile"."""
+        if len(word) > JOINED_LETTERS_MAX:
+            return False
         cuts = ((word[:cut], word[cut:]) for cut in range(3, len(word) - 2))
         return any(a in self.words and b in self.words and (a in self.code or b in self.code) for a, b in cuts)
 
     def is_handle(self, word: str) -> bool:
         """A name, or two joined, or an initial with a family name, as in user names: "jsmith", "johnsmith"."""
-        if word in self.names or word in self.family or word[1:] in self.commonest:
+        if len(word) > JOINED_LETTERS_MAX or word in self.names or word in self.family or word[1:] in self.commonest:
             return True
         return any(word[:cut] in self.given and word[cut:] in self.surnames for cut in range(3, len(word) - 2))
 
@@ -110,8 +114,8 @@ def load_vocabulary(language: str = "en", house: frozenset[str] = frozenset()) -
     commonest = frozenset(name for name, rank in ranks.items() if rank <= RANK_WITH_INITIAL_MAX)
     parts = (frozenset(words), frozenset(given), frozenset(surnames), commonest, frozenset(ranks.keys() - counts.keys()))
     named = (*parts, frozenset(names), medical, load_words("code", language))
-    lists = "\n\n".join("\n".join(sorted(part)) for part in (*named, load_words("medical_tails", language)))
-    return Vocabulary(*named, digest=hashlib.sha256(f"{lists}\n\n{load_shapes(language)[1]}".encode()).hexdigest())
+    lists = ["\n".join(sorted(part)) for part in named] + [load_shapes(language)[1], *load_texts(language)]
+    return Vocabulary(*named, digest=hashlib.sha256("\n\n".join(lists).encode()).hexdigest())
 
 
 def _lexicon(pack: Mapping[str, Any], kind: str, language: str) -> frozenset[str]:

@@ -143,6 +143,7 @@ okafor: hello there
 frobnicate the list
 key = "a8Fq2LmZ0xTq7Rb1"
 password: aaaaaaaa
+password: <aaaaaaaa>
 GR1348941XXXXXXXXXXXXXXXXXXXX""".splitlines()
 
 
@@ -271,7 +272,7 @@ def test_text_of_a_language_that_is_not_shipped_does_not_pass(rules: Rules, word
 
 
 def test_our_own_workplace_text_stays_within_its_floors(rules: Rules) -> None:
-    """Floors that only rise: at most 1.5 % of sensitive letters and digits leave, at most 25 % of the others are lost."""
+    """Floors that only rise: at most 0.5 % of sensitive letters and digits leave, at most 12 % of the others are lost."""
     redact = redactor(rules)
     leaked = sensitive = lost = free = 0
     for line in (ASSETS / "workplace_dev.jsonl").read_text("utf-8").splitlines():
@@ -282,8 +283,8 @@ def test_our_own_workplace_text_stays_within_its_floors(rules: Rules) -> None:
         leaked, sensitive = leaked + len(mind - covered), sensitive + len(mind)
         rest = set(range(len(record["text"]))) - gold
         lost, free = lost + len(rest & covered), free + len(rest)
-    assert leaked / sensitive <= 0.015
-    assert lost / free <= 0.25
+    assert leaked / sensitive <= 0.005
+    assert lost / free <= 0.12
 
 
 @pytest.mark.parametrize(
@@ -291,7 +292,7 @@ def test_our_own_workplace_text_stays_within_its_floors(rules: Rules) -> None:
     ["a", "1", "1 ", "-", "a@", "@", "a.", "1.1.", "-----BEGIN ", "eyJ.", "password is ", "a!", "!a!!", "4111 ", "ab:cd:",
      "(555) ", "acct 1", "Mark ", "john.", "://", "12 a b st ", "'", "é", "\u200b", "sudo x\n", "token=",
      "+1 ", "born 1 ", "A", "x", "ab_", "aB", "K.", "0f ", "git show ", "sha256 a1", "isbn 1", "lupus ",
-     "ann and ", "<a>", "x="],
+     "ann and ", "<a>", "x=", "abcdefghijklmnopqrstuvwxy", "Ann", "a-b", "rose ", "(", "mark and "],
 )  # fmt: skip
 def test_time_is_linear_in_hostile_text(rules: Rules, unit: str) -> None:
     def cost_s(size: int) -> float:
