@@ -4,8 +4,9 @@ Promises  a character that was deleted while held is marked as withheld and is i
           what the field holds, it says so (returns False) instead of guessing, and the caller ends the stretch there.
 
 A *field* is what one window shows under the caret since the last tab, click or (where enter submits) enter. Its *piece* is the
-text typed since the last boundary: held, and still changeable. Its `context` is the tail of what became final before the piece;
-it is read by the detectors, never written again.
+text typed since the last boundary: held, and still changeable. Its `context` is the tail of what became final before the piece,
+or before the caret was lost; it is read by the detectors, never written again. In it a blank stands for a lost caret, or an
+unknown character if what was removed there may go on; a tab for a new field.
 """
 
 from __future__ import annotations

@@ -8,7 +8,8 @@ Refuses   batches out of order, a second time, or after the session's end; the s
 Final is what stands before a boundary: enter, tab, click, focus change, a batch closed as FOCUS or IDLE, END or HALT, 30 s
 without a key in the field; or what is 30 s or 500 characters behind its field's newest key with no removed span beside it,
 looked at whenever a word ends (at most every 5 s or 100 characters, so the hold is at most some seconds or words longer). A
-word cut off by a boundary other than enter or tab may go on elsewhere, and is let out only if it is a plain word by itself.
+word cut off by a boundary other than enter or tab may go on elsewhere, and is let out only if it is a plain word by itself, in
+small letters. Where the caret is lost (click, up, an unknown shortcut) what was typed before stays a cue for what follows.
 
 A field's level only rises. A new field starts at tab and click, and at enter where enter submits (`policy.toml`): what follows
 is then another record. In text fields enter is a new line of the same field, so a rise outlives it (ruling 18).

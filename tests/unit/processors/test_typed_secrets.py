@@ -17,17 +17,12 @@ from typing_score import PROFILES, Figures, abandoning, clear_numbers, numbers_o
 
 from byleave.core.events import Event, FocusEvent, KeyEvent, Kind
 from byleave.processors.redact import redactor
-from byleave.processors.session import Rules, load_rules
+from byleave.processors.session import Rules
 
-ASSETS = Path(__file__).parents[1] / "assets"
+ASSETS = Path(__file__).parents[2] / "assets"
 SETS = ("workplace_dev.jsonl", "text/workplace_dev2.jsonl", "text/pii_dev2.jsonl")
 GOALS = {"clean": 0.005, "normal": 0.005, "messy": 0.01, "abandoned": 0.001}
 """Share of sensitive key events whose text may get out."""
-
-
-@pytest.fixture(scope="module")
-def rules() -> Rules:
-    return load_rules()
 
 
 @pytest.mark.parametrize("profile", PROFILES)
