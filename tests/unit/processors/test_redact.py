@@ -143,7 +143,6 @@ okafor: hello there
 frobnicate the list
 key = "a8Fq2LmZ0xTq7Rb1"
 password: aaaaaaaa
-password: <aaaaaaaa>
 GR1348941XXXXXXXXXXXXXXXXXXXX""".splitlines()
 
 
