@@ -171,7 +171,7 @@ def _parsed(source: str) -> dict[str, Any]:
 def _errors(raw: Mapping[str, Any]) -> list[str]:
     """Everything that is wrong, the first thing first; names are compared only in a file that is well formed."""
     for key, kind in _TABLES.items():
-        found: Any = raw.get(key, kind())
+        found = raw.get(key, kind())
         if not isinstance(found, kind) or not all(isinstance(entry, dict) for entry in found if kind is list):
             return [f"level policy: {key} must be written as {f'[[{key}]]' if kind is list else f'[{key}]'}"]
     errors = list(_unknown(raw, {"extends", *_TABLES}, "the level policy"))
@@ -236,7 +236,7 @@ def _suffixes() -> PublicSuffixList:
     return PublicSuffixList()
 
 
-_TABLES: Mapping[str, type] = {"category": list, "title": list, "labels": dict, "topics": dict}
+_TABLES: Mapping[str, Any] = {"category": list, "title": list, "labels": dict, "topics": dict}
 _NEEDED = {"category": ("name", "level"), "title": ("name", "level", "words")}
 _ALLOWED = {"category": ("enter", "keys", "pages", "apps", "sites", "suffixes"), "title": ("not_in",)}
 _FORMS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {

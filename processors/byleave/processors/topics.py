@@ -71,17 +71,19 @@ class Topics:
 
     def judge(self, text: str, labels: Iterable[str]) -> list[Verdict]:
         """One verdict for each run of sentences that is over the line and has a word of a topic; empty if none is."""
+        verdicts = [self._verdict(run) for run in self.runs(text, labels) if self.score(run) >= 0]
+        return [verdict for verdict in verdicts if verdict.topics]
+
+    def runs(self, text: str, labels: Iterable[str]) -> Iterator[Counter[int]]:
+        """How often each feature stands in each run of sentences, by its place in `features`. A label stands in all of them."""
         found = set(labels)
         everywhere = {n: 1 for n, feature in enumerate(self.features) if feature.label in found}
-        sentences = [self.counts(sentence) for sentence in _SENTENCE.split(text)]
-        verdicts = []
+        sentences = [Counter(n for n, _ in self._matches(sentence)) for sentence in _SENTENCE.split(text)]
         for first in range(len(sentences)):
             run = Counter(everywhere)
             for sentence in sentences[first : first + RUN_MAX]:
                 run.update(sentence)
-                if self.score(run) >= 0:
-                    verdicts.append(self._verdict(run))
-        return [verdict for verdict in verdicts if verdict.topics]
+                yield run.copy()
 
     def score(self, counts: Mapping[int, int]) -> float:
         """How far a run with so many of each feature is over the line."""
@@ -90,10 +92,6 @@ class Topics:
     def weight(self, place: int, count: int) -> float:
         """What `count` words of one feature weigh together."""
         return self.features[place].weight * min(count, COUNT_MAX)
-
-    def counts(self, text: str) -> Counter[int]:
-        """How often each feature stands in a text, by its place in `features`."""
-        return Counter(n for n, _ in self._matches(text))
 
     def deciding_words(self, text: str) -> Mapping[str, tuple[str, ...]]:
         """By feature, the words of `text` that count for it: for the person at the terminal, never for a log."""
@@ -115,7 +113,9 @@ class Topics:
                     yield n, " ".join(tokens[place : place + size])
                     break
             else:
-                stem = next((token[:end] for end in range(min(len(token), STEM_MAX), STEM_MIN - 1, -1) if token[:end] in self.stems), "")
+                stem = next(
+                    (token[:end] for end in range(min(len(token), STEM_MAX), STEM_MIN - 1, -1) if token[:end] in self.stems), ""
+                )
                 if stem:
                     yield self.stems[stem], token
             place += size
