@@ -80,7 +80,7 @@ def _ask_for_the_screen(console: Console) -> None:
     from Xlib import error as xerror
 
     from byleave.producers.hooks import x11
-    from byleave.producers.hooks.pynput_source import check_display
+    from byleave.producers.hooks.live import check_display
 
     check_display(os.environ)
     try:

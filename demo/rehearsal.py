@@ -280,7 +280,7 @@ class Rehearsal:
 
     def _screen(self) -> tuple[dict[str, str], str, str]:
         if self._live_screen:
-            return {}, "pynput", "this computer's own screen"
+            return {}, "x11", "this computer's own screen"
         try:
             self._desktop = desktop.open_desktop()
         except (Misconfigured, Transient) as error:
@@ -288,7 +288,7 @@ class Rehearsal:
         for name, pid in self._desktop.pids():
             process.remember(self.home / "run" / f"{name}.pid", pid)
         said = f"a real X server on {self._desktop.display}: xterm, typed into by xdotool"
-        return self._desktop.environment(), "pynput", said
+        return self._desktop.environment(), "x11", said
 
     def _late_batch(self) -> bytes:
         """What the halted endpoint would send if it had gone on: its keys are here."""

@@ -52,7 +52,7 @@ from byleave.core.keys import read_hpke_key, read_signing_key, verify_key
 from byleave.core.settings import Installation, load_installation
 from byleave.core.topics import load_catalogue
 from byleave.deploy import broker, pki, process, provision
-from byleave.producers.hooks.pynput_source import PynputSource
+from byleave.producers.hooks.live import LiveSource
 
 MARK_EVERY_MS = 50
 LEASE_MS = 10_000
@@ -89,7 +89,7 @@ does, with the stamps of the delivery."""
 assert f" {int(Kind.PASTE)}, " in TYPIST
 
 
-class Typist(PynputSource):
+class Typist(LiveSource):
     """The product's source with its pipe, its kill and its reaping; only the program in the capture process is another."""
 
     def start(self, now_ms: int, *, titles: bool) -> None:

@@ -1,15 +1,13 @@
-"""Real capture: an X server, a terminal, keys that xdotool presses, pynput's hooks, Kafka. Nothing here is made up (P1, P2).
+"""Real capture: an X server, a terminal, keys that xdotool presses, a hook, Kafka. Nothing here is made up (P1, P2).
 
 Opened here with the redactor's key; that nothing secret leaves the redactor is proven where the redactor is.
 """
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import secrets
-import signal
 import subprocess
 import sys
 import time
@@ -22,14 +20,12 @@ from byleave.control import desk, trust
 from byleave.control.bootstrap import dev_site, documents_to_publish
 from byleave.control.documents import Ack, Halt, Scope, digest, dump
 from byleave.core.batches import Boundary, open_raw, parse_raw, verify_raw
-from byleave.core.clock import boot_ms, wall_ms
+from byleave.core.clock import wall_ms
 from byleave.core.envelope import Opener
 from byleave.core.events import FocusEvent, KeyEvent, Kind, PointerEvent
 from byleave.core.kafka import KafkaTail
 from byleave.core.keys import read_hpke_key, read_signing_key
 from byleave.core.settings import Installation, load_installation
-from byleave.producers.hooks.pynput_source import PynputSource
-from byleave.producers.hooks.source import Observed
 from demo.desktop import Desktop, open_desktop
 
 pytestmark = pytest.mark.display
@@ -43,13 +39,6 @@ def desktop() -> Iterator[Desktop]:
     opened = open_desktop()
     yield opened
     opened.close()
-
-
-@pytest.fixture
-def source(desktop: Desktop) -> Iterator[PynputSource]:
-    made = PynputSource({**os.environ, **desktop.environment()})
-    yield made
-    assert made.stop()
 
 
 def xdotool(desktop: Desktop, *words: str) -> None:
@@ -67,113 +56,6 @@ def until(condition: Callable[[], object], within_s: float = 20.0) -> None:
 def text_of(events) -> str:
     keys = [e.key for e in events if e.kind is Kind.PRESS]
     return "".join({"space": " "}.get(key, key if len(key) == 1 else "") for key in keys)
-
-
-def started(source: PynputSource, found: list[Observed]) -> None:
-    source.start(boot_ms(), titles=False)
-
-    def ready() -> bool:
-        found.extend(source.poll(boot_ms(), 0.02))
-        return source.screen.width > 0
-
-    until(ready)
-
-
-def running(pid: int) -> bool:
-    """Whether a process exists and is not a zombie."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def test_the_text_typed_is_the_text_observed_and_clicks_are_exact(desktop: Desktop, source: PynputSource) -> None:
-    found: list[Observed] = []
-    started(source, found)
-    xdotool(desktop, "type", "--delay", "3", TEXT * 4)
-    for n in range(10):
-        xdotool(desktop, "mousemove", str(100 + n), str(200 + n), "click", "1")
-
-    def arrived() -> bool:
-        found.extend(source.poll(boot_ms(), 0.02))
-        return sum(e.kind is Kind.BUTTON_UP for e in found) == 10
-
-    until(arrived)
-    assert text_of(found) == TEXT * 4
-    assert [(e.x, e.y) for e in found if e.kind is Kind.BUTTON_DOWN] == [(100 + n, 200 + n) for n in range(10)]
-    windows = [e.window for e in found if e.kind is Kind.FOCUS]
-    assert windows[-1] is not None
-    assert (windows[-1].app, windows[-1].layout, windows[-1].title) == ("xterm", "us", "")
-    assert source.take_lost() == 0
-    assert all(a.at_ms <= b.at_ms for a, b in itertools.pairwise(found) if a.kind is b.kind)
-
-
-def test_stop_kills_and_reaps_at_once_also_a_worker_that_is_stopped(desktop: Desktop, source: PynputSource) -> None:
-    found: list[Observed] = []
-    for signalled in (None, signal.SIGSTOP):
-        started(source, found)
-        pid = source.pid
-        assert pid is not None
-        if signalled is not None:
-            os.kill(pid, signalled)
-            xdotool(desktop, "type", "--delay", "1", "typed while it was stopped")
-        began = time.monotonic()
-        assert source.stop()
-        assert time.monotonic() - began < 1.0
-        assert not Path(f"/proc/{pid}").exists()
-        assert not source.alive
-        assert source.poll(boot_ms(), 0) == []
-
-
-def test_a_silent_worker_is_not_alive(source: PynputSource) -> None:
-    started(source, [])
-    assert source.pid is not None
-    os.kill(source.pid, signal.SIGSTOP)
-
-    def noticed() -> bool:
-        source.poll(boot_ms(), 0.02)
-        return not source.alive
-
-    until(noticed, 2.0)
-
-
-@pytest.mark.parametrize("change", ["the X server dies", "the layout changes"])
-def test_capture_ends_within_a_second_when(desktop: Desktop, source: PynputSource, change: str) -> None:
-    started(source, [])
-    if change == "the X server dies":
-        desktop.close()
-    else:
-        subprocess.run(["setxkbmap", "fr"], env={**os.environ, **desktop.environment()}, check=True, timeout=10)
-
-    def noticed() -> bool:
-        source.poll(boot_ms(), 0.02)
-        return not source.alive
-
-    until(noticed, 1.0)
-
-
-def test_two_layouts_are_an_unknown_one(desktop: Desktop, source: PynputSource) -> None:
-    subprocess.run(["setxkbmap", "us,fr"], env={**os.environ, **desktop.environment()}, check=True, timeout=10)
-    found: list[Observed] = []
-    started(source, found)
-    assert [e.window.layout for e in found if e.window] == [""]
-
-
-def test_the_worker_dies_with_its_parent(desktop: Desktop) -> None:
-    code = (
-        "import os, sys, time; from byleave.core.clock import boot_ms\n"
-        "from byleave.producers.hooks.pynput_source import PynputSource\n"
-        "s = PynputSource(os.environ); s.start(boot_ms(), titles=False)\n"
-        "while not s.screen.width: s.poll(boot_ms(), 0.05)\n"
-        "print(s.pid, flush=True); time.sleep(60)\n"
-    )
-    environment = {**os.environ, **desktop.environment()}
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, env=environment, text=True) as parent:
-        assert parent.stdout is not None
-        worker = int(parent.stdout.readline())
-        assert running(worker)
-        parent.kill()
-    until(lambda: not running(worker), 2.0)
 
 
 @pytest.fixture
@@ -257,11 +139,12 @@ def halt(at: Installation) -> str:
 
 
 @pytest.mark.broker
+@pytest.mark.parametrize("hook", ["x11", "pynput"])
 def test_what_is_typed_arrives_sealed_and_after_a_halt_nothing_does(
-    desktop: Desktop, installation: Installation, roles: Roles
+    desktop: Desktop, installation: Installation, roles: Roles, hook: str
 ) -> None:
     roles.start("beacon")
-    agent = roles.start("agent", "--endpoint", "ep-a", "--source", "pynput", **desktop.environment())
+    agent = roles.start("agent", "--endpoint", "ep-a", "--source", hook, **desktop.environment())
     until(lambda: report_of(installation).get("capturing"))
     raw, acks = Topic(installation, "redactor", "raw.events.v1"), Topic(installation, "security", "control.ack.v1")
 

@@ -1,6 +1,6 @@
 """The agent's process: builds the clients, reads this endpoint's files, and turns the agent in one loop on one thread.
 
-    byleave run agent --endpoint ep-a --source replay:office | canary | pynput  [--speed 1.0] [--once]
+    byleave run agent --endpoint ep-a [--source x11 | pynput | replay:office | canary]  [--speed 1.0] [--once]
 
 Prints one JSON line when the control topics have been read, and with --once another at the end. Files of the endpoint's folder:
 device.key, enrolment.dsse, consent.dsse (read), floor.json, acks.json, report.json, spool/ (written), halt, pause (obeyed).
@@ -36,7 +36,7 @@ from byleave.core.settings import Installation
 from byleave.producers.agent import Agent, Identity
 from byleave.producers.gate import Answer, Switches
 from byleave.producers.hooks.canary import canary
-from byleave.producers.hooks.pynput_source import PynputSource, check_display
+from byleave.producers.hooks.live import WORKERS, LiveSource, check_display
 from byleave.producers.hooks.replay import replay
 from byleave.producers.hooks.source import Source
 from byleave.producers.outbox import Outbox
@@ -228,15 +228,15 @@ def build_source(text: str, speed: float) -> Source:
         if rest and not rest.isdigit():
             raise Misconfigured(f"canary:{rest}: the seed must be a number")
         return canary(int(rest or "0"), speed)
-    if text == "pynput":
+    if text in WORKERS:
         check_display(os.environ)
-        return PynputSource(os.environ)
-    raise Misconfigured(f"no source {text}: use replay:<recording>, canary[:<seed>] or pynput")
+        return LiveSource(os.environ, text)
+    raise Misconfigured(f"no source {text}: use x11, pynput, replay:<recording> or canary[:<seed>]")
 
 
 OPTIONS: role.Options = {
     "--endpoint": {"required": True, "help": "name of this endpoint, as on its certificate"},
-    "--source": {"required": True, "help": "replay:<recording>, canary[:<seed>] or pynput"},
+    "--source": {"default": "x11", "help": "x11, pynput (this screen), replay:<recording> or canary[:<seed>]"},
     "--speed": {"type": float, "default": 1.0, "help": "how many times faster than real to replay"},
     "--once": {"action": "store_true", "help": "end when the source is exhausted and all is acknowledged"},
 }

@@ -47,7 +47,7 @@ def process(home: Path) -> Process:
         (("--source", "replay:office", "--speed", "-1"), {}, 2, "speed"),
         (("--source", "pynput"), {}, 1, "X"),
         (("--source", "canary"), {"BYLEAVE_HOEM": "x"}, 2, "unknown setting"),
-        ((), {}, 2, "--source"),
+        ((), {}, 1, "no X display"),
     ],
 )
 def test_a_wrong_command_ends_with_one_sentence(home: Path, words, environment, code: int, says: str) -> None:

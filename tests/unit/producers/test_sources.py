@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
@@ -13,11 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from office_recording import SHIPPED, compose
 
-from byleave.core.errors import ByleaveError, Forged, Misconfigured, Refused
+from byleave.core.errors import Broken, ByleaveError, Forged, Misconfigured, Refused
 from byleave.core.events import Kind, Modifiers, Screen, Window
 from byleave.producers.hooks import canary, frames
-from byleave.producers.hooks.pynput_source import check_display
+from byleave.producers.hooks.keymap import LOCK, Keymap, layouts, read_keymap
+from byleave.producers.hooks.keysyms import key_of
+from byleave.producers.hooks.live import LiveSource, check_display
 from byleave.producers.hooks.pynput_worker import key_name
+from byleave.producers.hooks.record_worker import Records, event_ms
 from byleave.producers.hooks.replay import Timeline, load_recording, replay, shipped_recordings
 from byleave.producers.hooks.source import Observed
 from byleave.producers.main import build_source
@@ -157,12 +161,114 @@ def test_shift_is_held_over_a_run_and_let_go_before_the_next_key() -> None:
         ({"DISPLAY": ":0", "XDG_SESSION_TYPE": "wayland"}, "linux", "wayland"),
         ({"DISPLAY": ":0"}, "darwin", "platform"),
         ({"DISPLAY": ":0"}, "win32", "platform"),
+        ({"DISPLAY": ":0"}, "freebsd14", "platform"),
     ],
 )
 def test_where_capture_cannot_be_right_it_is_refused(environment, platform: str, reason: str) -> None:
     with pytest.raises(Refused) as refusal:
         check_display(environment, platform)
     assert refusal.value.reason == reason
+
+
+def test_each_refusal_is_one_sentence_that_says_what_to_do_or_why() -> None:
+    def said(environment: dict[str, str], platform: str) -> str:
+        with pytest.raises(Refused) as refusal:
+            check_display(environment, platform)
+        return str(refusal.value)
+
+    assert "log in to an X11 session" in said({"WAYLAND_DISPLAY": "wayland-0"}, "linux")
+    assert "Input Monitoring and Accessibility" in said({}, "darwin")
+    assert "Windows" in said({}, "win32")
+    assert "which application has the focus" in said({}, "win32")
+    with pytest.raises(Refused):
+        LiveSource({"WAYLAND_DISPLAY": "wayland-0"}).start(0, titles=False)
+
+
+def test_both_hooks_are_sources_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DISPLAY", ":0")
+    monkeypatch.delenv("XDG_SESSION_TYPE", raising=False)
+    for hook in ("x11", "pynput"):
+        source = build_source(hook, 1.0)
+        assert isinstance(source, LiveSource)
+        assert (source.pid, source.alive, source.exhausted, source.stop()) == (None, False, False, True)
+
+
+# -- what the X server records --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("server", "monotonic", "boot", "stamp"),
+    [
+        (1_000, 1_005, 1_005, 1_000),
+        (1_006, 1_005, 1_005, 1_005),  # the server's clock is a little ahead
+        (2**32 - 3, 2**32 + 2, 2**32 + 2, 2**32 - 3),  # after 49.7 days it begins anew
+        (1_000, 1_050, 3_601_050, 3_601_000),  # the machine slept for an hour between
+        (9, 5_000_000, 5_000_000, 5_000_000),  # another machine's screen: its clock says nothing here
+    ],
+)
+def test_an_event_has_the_servers_time_on_the_boot_clock(server: int, monotonic: int, boot: int, stamp: int) -> None:
+    assert event_ms(server, monotonic, boot) == stamp
+
+
+def reply(category: int, body: bytes, of: int = 1) -> bytes:
+    return struct.pack("=BBHIBBHII12x", of, category, 0, len(body) // 4, 0, 0, 0, 0, 0) + body
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.binary(max_size=64).map(lambda b: b[: len(b) // 4 * 4])), max_size=9),
+       st.integers(1, 70))  # fmt: skip
+def test_records_survive_any_cut_of_the_stream(sent: list[tuple[int, bytes]], size: int) -> None:
+    stream = b"".join(reply(*one) + bytes((34,)) + bytes(31) for one in sent)  # an event between that is no record
+    records, found = Records(), []
+    for at in range(0, len(stream), size):
+        found += list(records.feed(stream[at : at + size]))
+    assert found == [(category, False, body) for category, body in sent]
+
+
+def test_an_error_of_the_server_ends_the_records() -> None:
+    with pytest.raises(Broken):
+        list(Records().feed(reply(0, b"", of=0)))
+
+
+@pytest.mark.parametrize(
+    ("symbols", "expected"),
+    [
+        ("pc+us+inet(evdev)", ("us", "", "", "")),
+        ("pc+us(dvorak)+de:2+inet(evdev)+group(alt_shift_toggle)+ctrl(nocaps)", ("us(dvorak)", "de", "", "")),
+        ("pc+macintosh_vndr/de(nodeadkeys)+fr(bepo):2+ru:3", ("macintosh_vndr/de(nodeadkeys)", "fr(bepo)", "ru", "")),
+        ("made-by-hand", ("", "", "", "")),
+        ("", ("", "", "", "")),
+    ],
+)
+def test_layouts_are_named_by_group_or_not_at_all(symbols: str, expected: tuple[str, ...]) -> None:
+    assert layouts(symbols) == expected
+    assert Keymap({}, layouts(symbols)).layout(1 << 13) == expected[1]
+
+
+def test_a_key_mapped_anew_has_the_levels_that_the_server_gives_it() -> None:
+    keymap = Keymap({})
+    keymap.change(8, [(0xE9,), (0x1000416,), (ord("1"), ord("!")), (ord("q"), ord("Q"), ord("a"), ord("A")), (0, 0)])
+    shift, lock, second = 1, LOCK, 1 << 13
+    assert [keymap.key(8, s) for s in (0, shift, lock, shift | lock)] == ["é", "É", "É", "é"]
+    assert [keymap.key(9, s) for s in (0, shift)] == ["Ж", "Ж"]
+    assert [keymap.key(10, s) for s in (0, shift, lock)] == ["1", "!", "1"]
+    assert [keymap.key(11, s) for s in (0, second, second | shift, 3 << 13)] == ["q", "a", "A", "a"]
+    assert [keymap.key(code, 0) for code in (12, 13)] == ["", ""]
+
+
+@given(st.binary(max_size=200))
+def test_a_keyboard_map_that_is_none_raises_only_our_error(reply: bytes) -> None:
+    try:
+        read_keymap(reply)
+    except ByleaveError as error:
+        assert "keyboard map" in str(error)
+
+
+def test_no_symbol_is_a_guess() -> None:
+    keys = [key_of(symbol) for symbol in range(0x10000)]
+    assert all(key == "" or len(key) > 1 or key.isprintable() for key in keys)
+    assert "".join(map(key_of, (0x41, 0xE9, 0x20AC, 0x10020AC, 0x6C1, 0x7E1, 0x1B1, 0xFFB7, 0xFE51))) == "Aé€€аαą7\u0301"  # noqa: RUF001
+    assert [key_of(s) for s in (0, 0x20, 0xA0, 0xFF0D, 0xFF8D, 0xFE03, 0xFF20, 0xFE64)] == [
+        "", "space", "", "enter", "enter", "alt_gr", "", ""]  # fmt: skip
 
 
 TITLES, APPS = st.text(max_size=256), st.text(max_size=60)

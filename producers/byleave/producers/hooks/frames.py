@@ -17,11 +17,12 @@ from byleave.producers.hooks.source import Observed
 FRAME_BYTES_MAX = 4096
 READY, ALIVE, LOST, EVENT, FOCUS = "r", "a", "l", "e", "f"
 _LENGTH = struct.Struct(">H")
+_ENCODE = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 
 def pack(tag: str, *parts: Any) -> bytes:
     """One frame. A focus frame that would be too long loses its title."""
-    body = json.dumps([tag, *parts], separators=(",", ":"), ensure_ascii=False).encode()
+    body = _ENCODE([tag, *parts]).encode()
     if len(body) > FRAME_BYTES_MAX - _LENGTH.size:
         return pack(tag, *("" if isinstance(part, str) and len(part) > 64 else part for part in parts))
     return _LENGTH.pack(len(body)) + body

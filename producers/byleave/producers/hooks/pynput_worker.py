@@ -1,32 +1,37 @@
-"""The capture process: pynput's hooks in, frames on standard output out. Killed by `pynput_source.py`, never stopped.
+"""The capture process on pynput's hooks: frames on standard output. Killed by `live.py`, never stopped.
 
 `Listener.stop()` does not stop (measured: alive until the next key), so nothing here relies on it: the process is killed as a
 whole. It dies with its parent (PDEATHSIG on Linux, a broken pipe anywhere) and ends by itself, exit code 3, as soon as a hook's
-thread is dead, the display is gone or the keyboard layout changed: then pynput would report other characters than were typed.
+thread is dead, the display is gone or another layout is in use: then pynput would report other characters than were typed.
+
+pynput reads the keyboard map once, knows no layout group, no caps lock, and the AltGr of older maps only. Where one of these
+matters the layout that is told is empty or the key unknown, so that no text is taken: less than `record_worker` sees, never
+something else.
 """
 
 from __future__ import annotations
 
-import ctypes
 import os
-import signal
+import select
 import sys
 import threading
 import time
 from typing import Any
 
 from byleave.core.clock import boot_ms
-from byleave.core.events import Kind
-from byleave.producers.hooks import frames
+from byleave.core.events import Kind, Modifiers
+from byleave.producers.hooks.keymap import LOCK
+from byleave.producers.hooks.keysyms import key_of
 from byleave.producers.hooks.replay import held_modifiers
+from byleave.producers.hooks.reporter import ENDED, KEY_MS, POINTER_MS, PULSE_S, Reporter, bind_to, open_pipe
 from byleave.producers.hooks.source import Observed
+from byleave.producers.hooks.x11 import Desktop
 
-PULSE_S = 0.2
-FOCUS_MS = {"key": 10, "pointer": 50}
-"""How old the known focus may be when an event of that kind is reported; asking costs one round trip to the X server."""
-ENDED = 3
-_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE = 1, 4
+SETTLE_S = 0.25
+"""pynput says that it listens just before it asks the server to record."""
 _BUTTONS = {"left": 1, "middle": 2, "right": 3}
+HELD_MAX = 32
+"""More keys are not held at once: releases that another client swallowed are forgotten beyond."""
 
 
 def key_name(key: Any) -> str:
@@ -39,119 +44,92 @@ def key_name(key: Any) -> str:
         char = (getattr(key, "combining", None) or "") if getattr(key, "is_dead", False) else char
         return char if len(char) == 1 and char.isprintable() else ""
     name = getattr(key, "name", "")
-    return name if isinstance(name, str) else ""
+    return name if isinstance(name, str) and name else key_of(getattr(key, "vk", None) or 0)
 
 
-class Reporter:
-    """Turns pynput's callbacks into frames. Its callbacks come from two threads; a lock keeps focus and event together."""
+class Listening:
+    """Turns pynput's callbacks into events. They come from two threads; a lock keeps a focus and its event together."""
 
-    def __init__(self, desktop: Any, out: int) -> None:
-        self._desktop, self._out = desktop, out
+    def __init__(self, desktop: Desktop, reporter: Reporter) -> None:
+        self._desktop, self._reporter = desktop, reporter
         self._lock = threading.Lock()
-        self._layout = desktop.layout()
+        self._keymap = self._now = desktop.keymap()
         self._held: set[str] = set()
-        self._focus_id = -1
-        self._focus_ms = 0
-        self._lost = 0
 
     def key(self, key: Any, press: bool) -> None:
         name = key_name(key)
         with self._lock:
-            self._mind_focus(FOCUS_MS["key"] if press else FOCUS_MS["pointer"])
             modifiers = held_modifiers(self._held)
+            if len(self._held) > HELD_MAX:
+                self._held.clear()
             (self._held.add if press else self._held.discard)(name)
-            self._event(Kind.PRESS if press else Kind.RELEASE, key=name, modifiers=modifiers)
+            name = "" if len(name) == 1 and modifiers & Modifiers.ALTGR else name  # pynput looks at the wrong level
+            kind = Kind.PRESS if press else Kind.RELEASE
+            self._report(KEY_MS if press else POINTER_MS, Observed(boot_ms(), kind, key=name, modifiers=modifiers))
+            if name == "caps_lock" or not name:  # what it locked shows at the next key
+                self._reporter.forget()
 
     def move(self, x: float, y: float) -> None:
         with self._lock:
-            self._mind_focus(FOCUS_MS["pointer"])
-            self._event(Kind.MOVE, round(x), round(y))
+            self._report(POINTER_MS, Observed(boot_ms(), Kind.MOVE, round(x), round(y)))
 
     def click(self, x: float, y: float, button: Any, pressed: bool) -> None:
+        kind = Kind.BUTTON_DOWN if pressed else Kind.BUTTON_UP
         with self._lock:
-            self._mind_focus(FOCUS_MS["key"])
-            kind = Kind.BUTTON_DOWN if pressed else Kind.BUTTON_UP
-            self._event(kind, round(x), round(y), button=_BUTTONS.get(button.name, 0))
+            self._report(KEY_MS, Observed(boot_ms(), kind, round(x), round(y), _BUTTONS.get(button.name, 0)))
 
     def scroll(self, x: float, y: float, dx: float, dy: float) -> None:
         with self._lock:
-            self._mind_focus(FOCUS_MS["pointer"])
-            self._event(Kind.SCROLL, round(x), round(y), dx=round(dx), dy=round(dy))
+            self._report(POINTER_MS, Observed(boot_ms(), Kind.SCROLL, round(x), round(y), dx=round(dx), dy=round(dy)))
 
     def pulse(self) -> bool:
         """A sign of life; False when this process must end."""
         with self._lock:
-            self._mind_focus(0)
-            self._send(frames.pack(frames.ALIVE), counts=False)
-            return bool(self._desktop.layout() == self._layout)
+            self._look(0)
+            self._reporter.alive()
+            return self._now.layouts == self._keymap.layouts
 
     def ready(self) -> None:
-        screen = self._desktop.screen
         with self._lock:
-            self._mind_focus(0)
-            self._send(frames.pack(frames.READY, screen.width, screen.height), counts=False)
+            self._look(0)
+            self._reporter.ready()
 
-    def _mind_focus(self, age_ms: int) -> None:
-        now = boot_ms()
-        if now - self._focus_ms < age_ms:
+    def _report(self, age_ms: int, event: Observed) -> None:
+        self._look(age_ms)
+        self._reporter.event(event)
+        self._reporter.flush()
+
+    def _look(self, age_ms: int) -> None:
+        if not self._reporter.look(age_ms):
             return
-        self._focus_ms, found = now, self._desktop.focus_id()
-        if found != self._focus_id:
-            self._focus_id = found
-            if len(self._held) > 32:
-                self._held.clear()  # releases that another client swallowed
-            self._send(frames.focus_frame(now, self._desktop.window(found, self._layout)))
-
-    def _event(self, kind: Kind, x: int = 0, y: int = 0, **more: Any) -> None:
-        self._send(frames.event_frame(Observed(boot_ms(), kind, x, y, **more)))
-
-    def _send(self, frame: bytes, *, counts: bool = True) -> None:
-        try:
-            if self._lost:
-                os.write(self._out, frames.pack(frames.LOST, self._lost))
-                self._lost = 0
-            os.write(self._out, frame)
-        except BlockingIOError:
-            self._lost += counts
-            self._focus_id, self._focus_ms = -1, 0  # a focus change that was lost is said again before the next event
-        except OSError:  # nobody reads any more
-            os._exit(ENDED)
+        if any(self._desktop.heard()):
+            self._now = self._desktop.keymap()
+        known = self._now == self._keymap and not any(self._keymap.layouts[1:]) and not self._reporter.looked.state & LOCK
+        self._reporter.focus(boot_ms(), self._keymap.layout(0) if known else "")
 
 
 def main(argv: list[str]) -> int:
     """`argv`: the parent's pid, and 1 if window titles are named by the manifest."""
     parent, titles = int(argv[0]), argv[1] == "1"
-    out = os.dup(1)
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # whatever a library prints must not become a frame
-    _bind_to(parent)
-    os.set_blocking(out, False)
+    out = open_pipe()
+    bind_to(parent)
     from pynput import keyboard, mouse  # here: it fails without a display
 
-    from byleave.producers.hooks.x11 import Desktop
-
-    reporter = Reporter(Desktop(titles=titles), out)
+    desktop = Desktop(titles=titles)
+    listening = Listening(desktop, Reporter(desktop, out))
     hooks = (
-        keyboard.Listener(on_press=lambda k: reporter.key(k, True), on_release=lambda k: reporter.key(k, False)),
-        mouse.Listener(on_move=reporter.move, on_click=reporter.click, on_scroll=reporter.scroll),
+        keyboard.Listener(on_press=lambda k: listening.key(k, True), on_release=lambda k: listening.key(k, False)),
+        mouse.Listener(on_move=listening.move, on_click=listening.click, on_scroll=listening.scroll),
     )
     for hook in hooks:
         hook.start()
     for hook in hooks:
         hook.wait()
-    reporter.ready()
-    while all(hook.is_alive() for hook in hooks) and os.getppid() == parent and reporter.pulse():  # never .running: it lies
-        time.sleep(PULSE_S)
+    time.sleep(SETTLE_S)
+    listening.ready()
+    while all(hook.is_alive() for hook in hooks) and os.getppid() == parent and listening.pulse():  # never .running: it lies
+        select.select([desktop], [], [], PULSE_S)
     os._exit(ENDED)  # hook threads do not end by themselves
-
-
-def _bind_to(parent: int) -> None:
-    """Dies with its parent, and leaves no core dump with content in it."""
-    if sys.platform == "linux":
-        libc = ctypes.CDLL(None, use_errno=True)
-        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
-    if os.getppid() != parent:  # it died before we asked to be told
-        os._exit(ENDED)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,9 @@
 
 X11 only in this version. Wayland has no way for one program to see another's input, and that is right: it is refused. On macOS
 and Windows nothing tells yet which application has the focus, and without that nothing may be captured.
+
+Two hooks stand behind it. `x11` knows layouts, groups and remapped keys, and has the server's time of each event; `pynput` is
+what other systems will have, and takes no text where it cannot know which was typed.
 """
 
 from __future__ import annotations
@@ -20,10 +23,15 @@ from byleave.producers.hooks.source import POLL_EVENTS_MAX, Observed
 
 PIPE_BYTES = 1 << 20
 """Size of the queue between the processes: some 15,000 events."""
-SILENCE_MS_MAX = 1_000
-"""A worker that pulses five times a second and is silent for this long is not alive."""
+SILENCE_MS_MAX = 1_500
+"""A worker that pulses twice a second and is silent for this long is not alive. One that ends is known at once, by its pipe."""
 START_MS_MAX = 10_000
 REAP_S_MAX = 1.0
+WORKERS = {"x11": "byleave.producers.hooks.record_worker", "pynput": "byleave.producers.hooks.pynput_worker"}
+_ELSEWHERE = {
+    "darwin": "macOS: a hook there needs the person's yes under Privacy & Security, Input Monitoring and Accessibility",
+    "win32": "Windows",
+}
 _READ_BYTES = 1 << 16
 _F_SETPIPE_SZ = 1031
 
@@ -31,7 +39,11 @@ _F_SETPIPE_SZ = 1031
 def check_display(environment: Mapping[str, str], platform: str = sys.platform) -> None:
     """Raises Refused, in one sentence, where this machine cannot be captured from."""
     if platform != "linux":
-        raise Refused("live capture works on X11 only in this version: use a replayed recording here", reason="platform")
+        raise Refused(
+            f"live capture works on X11 only in this version, not on {_ELSEWHERE.get(platform, platform)}. Nothing tells "
+            "it yet which application has the focus here, and without that nothing may be captured",
+            reason="platform",
+        )
     if environment.get("XDG_SESSION_TYPE") == "wayland" or (
         environment.get("WAYLAND_DISPLAY") and not environment.get("DISPLAY")
     ):
@@ -41,11 +53,12 @@ def check_display(environment: Mapping[str, str], platform: str = sys.platform) 
         raise Refused("no X display: set DISPLAY, or use a replayed recording", reason="no-display")
 
 
-class PynputSource:
+class LiveSource:
     """`Source` by a child process. Between `start` and `stop` there is exactly one."""
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
-        self._environment = dict(environment)
+    def __init__(self, environment: Mapping[str, str], hook: str = "x11") -> None:
+        """`hook`: a name in WORKERS."""
+        self._environment, self._program = dict(environment), WORKERS[hook]
         self._worker: subprocess.Popen[bytes] | None = None
         self._pipe = -1
         self._frames = frames.Frames()
@@ -74,7 +87,7 @@ class PynputSource:
 
     def start(self, now_ms: int, *, titles: bool) -> None:
         check_display(self._environment)
-        command = [sys.executable, "-m", "byleave.producers.hooks.pynput_worker", str(os.getpid()), "1" if titles else "0"]
+        command = [sys.executable, "-m", self._program, str(os.getpid()), "1" if titles else "0"]
         self._worker = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=self._environment
         )
@@ -85,7 +98,7 @@ class PynputSource:
 
         with contextlib.suppress(OSError):  # a smaller queue is still a queue
             fcntl.fcntl(self._pipe, _F_SETPIPE_SZ, PIPE_BYTES)
-        self._frames, self._open = frames.Frames(), True
+        self._frames, self._screen, self._open = frames.Frames(), Screen(0, 0), True
         self._heard_ms = self._now_ms = now_ms
         self._grace_ms = START_MS_MAX
 
