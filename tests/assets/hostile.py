@@ -13,6 +13,7 @@ UNITS = (
     "acct 1", "iban DE", "born 1 ", "1 may ", "$1,", "salary 1", "Mark ", "john.", "12 a b st ", "1 rue a ",
     "a strasse ", "one two ", "dot dot ", "a at b dot ", "sudo x\n", "ssh a\nb\n", "x a x ", "the corner of ",
     "a is the password", "T1T1T1\n",
+    "konto " + "0" * 240 + " ", "iban DE" + "0" * 240 + " ", "case no " + "1-" * 99 + " ", "1" * 240 + " ",
 )  # fmt: skip
 """What is repeated."""
 
@@ -24,14 +25,19 @@ def hostile(unit: str, size: int) -> str:
 
 def near_misses(expression: str) -> Iterator[str]:
     """Texts that an expression nearly matches: one that it should match, and the same cut off or spoiled at its end."""
-    example = "".join(_example(re._parser.parse(expression)))  # type: ignore[attr-defined]
-    for cut in (0, 1, 2, len(example) // 2):
-        head = example[: len(example) - cut]
-        yield from (head, f"{head}\x7f", f"{head} ", f"{head}\n")
+    tree = re._parser.parse(expression)  # type: ignore[attr-defined]
+    for more in (2, 40):
+        example = "".join(_example(tree, more))
+        for cut in (0, 1, 2, len(example) // 2):
+            head = example[: len(example) - cut]
+            yield from (head, f"{head}\x7f", f"{head} ", f"{head}\n")
 
 
-def _example(tree: Any) -> Iterator[str]:
-    """The parts of a text that the tree of an expression matches, with few repetitions. Looks ahead and behind are left out."""
+def _example(tree: Any, more: int) -> Iterator[str]:
+    """The parts of a text that the tree of an expression matches, each repeated `more` times beyond its least, if it may be.
+
+    Looks ahead and behind are left out.
+    """
     for kind, value in tree:
         name = str(kind)
         if name == "LITERAL":
@@ -41,14 +47,14 @@ def _example(tree: Any) -> Iterator[str]:
         elif name == "IN":
             yield _one(value)
         elif name == "BRANCH":
-            yield from _example(value[1][-1])
+            yield from _example(value[1][-1], more)
         elif name == "SUBPATTERN":
-            yield from _example(value[3])
+            yield from _example(value[3], more)
         elif name == "ATOMIC_GROUP":
-            yield from _example(value)
+            yield from _example(value, more)
         elif name in ("MAX_REPEAT", "MIN_REPEAT", "POSSESSIVE_REPEAT"):
             low, high, inner = value
-            yield "".join(_example(inner)) * min(int(high), int(low) + 2)
+            yield "".join(_example(inner, more)) * min(int(high), int(low) + more)
 
 
 def _one(choices: Any) -> str:
