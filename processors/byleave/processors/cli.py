@@ -94,7 +94,9 @@ def text(file: Annotated[str, typer.Argument(help="JSON Lines, a text each; - is
 
 @preview.command("recording")
 def recording(
-    file: Annotated[str, typer.Argument(help="A recording in JSON Lines; - is standard input.")],
+    file: Annotated[
+        str, typer.Argument(help="A recording in JSON Lines, or its folder with events.jsonl; - is standard input.")
+    ],
     form: Annotated[Form, typer.Option(help="keys: a keystroke a line. pynput: events.jsonl of DuckTrack and OpenCUA.")],
     context: Annotated[
         str, typer.Option(help="The window of all of it: app=..., title=..., url=... with commas between.")
@@ -116,6 +118,7 @@ def recording(
     from byleave.processors.session import load_rules
 
     rules, given = load_rules(), given_context(context)
+    file = str(Path(file, "events.jsonl")) if Path(file).is_dir() else file
     size_px = screen_of(screen, None if file == "-" else Path(file))
     reader = Reader(lambda name, handle: named_window(name, handle, given, rules))
     with _source(file) as (stream, size):

@@ -156,6 +156,15 @@ def test_the_command_prints_one_object_a_record(rules: Rules) -> None:
     assert "ann@" not in table.stdout + result.stdout
 
 
+def test_a_recordings_folder_is_as_good_as_its_file() -> None:
+    told = [
+        CliRunner().invoke(app, ["preview", "recording", str(path), "--form", "pynput", "--json"])
+        for path in (DESK, DESK.parent)
+    ]
+    assert told[0].exit_code == 0
+    assert told[0].output == told[1].output
+
+
 def test_the_screen_is_given_or_lies_beside_the_file(tmp_path: Path) -> None:
     assert screen_of("", DESK) == Screen(1280, 720)
     assert screen_of("800x600", DESK) == Screen(800, 600)
