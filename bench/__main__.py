@@ -1,4 +1,4 @@
-"""`byleave bench [halt | redact] [--json]`: the goals of this version, each from one run, with the machine that it ran on."""
+"""`byleave bench [halt | redact | capture] [--json]`: the goals of this version, each from one run, with its machine."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ HOP_EVENTS = 150_000
 
 
 def main(argv: list[str]) -> int:
-    """All figures; with `halt` or `redact` and their options those of the halt or of redaction."""
-    if argv[:1] in (["halt"], ["redact"]):
+    """All figures; with `halt`, `redact` or `capture` and their options those of it."""
+    if argv[:1] in (["halt"], ["redact"], ["capture"]):
         return int(importlib.import_module(f"bench.{argv[0]}").main(argv[1:]))
     parser = argparse.ArgumentParser("byleave bench", description=f"{main.__doc__} Each has a --help of its own.")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from unicodedata import normalize
 
-MULTI_KEY = 0xFF20
-"""Begins a compose sequence: what the next keys put is known only to the program that has the focus."""
+_MULTI_KEY = 0xFF20
+_PUTS_NOTHING = frozenset(("shift", "shift_r", "ctrl", "ctrl_r", "alt", "alt_r", "cmd", "cmd_r", "alt_gr", "caps_lock"))
 _CODEC = {
     0x00: "latin-1", 0x01: "iso8859-2", 0x02: "iso8859-3", 0x03: "iso8859-4", 0x04: "shift_jis", 0x05: "iso8859-6",
     0x06: "koi8-r", 0x0C: "iso8859-8", 0x0D: "iso8859-11", 0x13: "iso8859-15",
@@ -45,6 +45,23 @@ _BY_SYMBOL |= {first + n: char for first, run in _RUNS.items() for n, char in en
 def key_of(symbol: int) -> str:
     """The `key` of a KeyEvent: one character, a combining accent, a name, or empty where the symbol is not known."""
     return _BY_SYMBOL.get(symbol) or _character(symbol)
+
+
+class Compose:
+    """Follows the compose key: what the keys after it put is known only to the program that has the focus."""
+
+    def __init__(self) -> None:
+        self._open = False
+
+    def pressed(self, symbol: int, key: str) -> str:
+        """The `key` of a press; unknown from a compose key on until a named key ends whatever was composed."""
+        if symbol == _MULTI_KEY:
+            self._open = True
+        elif self._open and (len(key) < 2 or key == "space"):
+            return ""
+        elif key not in _PUTS_NOTHING:
+            self._open = False
+        return key
 
 
 def _character(symbol: int) -> str:

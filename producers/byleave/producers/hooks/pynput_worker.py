@@ -21,7 +21,7 @@ from typing import Any
 from byleave.core.clock import boot_ms
 from byleave.core.events import Kind, Modifiers
 from byleave.producers.hooks.keymap import LOCK
-from byleave.producers.hooks.keysyms import key_of
+from byleave.producers.hooks.keysyms import Compose, key_of
 from byleave.producers.hooks.replay import held_modifiers
 from byleave.producers.hooks.reporter import ENDED, KEY_MS, POINTER_MS, PULSE_S, Reporter, bind_to, open_pipe
 from byleave.producers.hooks.source import Observed
@@ -55,6 +55,7 @@ class Listening:
         self._lock = threading.Lock()
         self._keymap = self._now = desktop.keymap()
         self._held: set[str] = set()
+        self._compose = Compose()
 
     def key(self, key: Any, press: bool) -> None:
         name = key_name(key)
@@ -64,6 +65,7 @@ class Listening:
                 self._held.clear()
             (self._held.add if press else self._held.discard)(name)
             name = "" if len(name) == 1 and modifiers & Modifiers.ALTGR else name  # pynput looks at the wrong level
+            name = self._compose.pressed(getattr(key, "vk", None) or 0, name) if press else name
             kind = Kind.PRESS if press else Kind.RELEASE
             self._report(KEY_MS if press else POINTER_MS, Observed(boot_ms(), kind, key=name, modifiers=modifiers))
             if name == "caps_lock" or not name:  # what it locked shows at the next key

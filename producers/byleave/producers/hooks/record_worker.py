@@ -23,7 +23,7 @@ from Xlib.ext import record
 from byleave.core.clock import boot_ms
 from byleave.core.errors import Broken
 from byleave.core.events import Kind
-from byleave.producers.hooks.keysyms import MULTI_KEY
+from byleave.producers.hooks.keysyms import Compose
 from byleave.producers.hooks.reporter import ENDED, KEY_MS, POINTER_MS, PULSE_S, Reporter, bind_to, open_pipe
 from byleave.producers.hooks.source import Observed
 from byleave.producers.hooks.x11 import Desktop
@@ -37,7 +37,6 @@ _ENABLE = struct.Struct("=BBHI")
 _CHANGE_KEYS, _CHANGE_MODIFIERS = 100, 118
 _XKB_SET_MAP, _XKB_LOAD = 9, 23
 _WHEEL = {4: (0, 1), 5: (0, -1), 6: (-1, 0), 7: (1, 0)}
-_SENDS_NOTHING = frozenset(("shift", "shift_r", "ctrl", "ctrl_r", "alt", "alt_r", "cmd", "cmd_r", "alt_gr", "caps_lock"))
 
 
 def event_ms(server_ms: int, monotonic_ms: int, now_ms: int) -> int:
@@ -75,7 +74,7 @@ class Recorder:
         self._desktop, self._reporter = desktop, reporter
         self._keymap = desktop.keymap()
         self._down: dict[int, str] = {}
-        self._composing = False
+        self._compose = Compose()
         self._last_ms = 0
 
     def take(self, category: int, foreign: bool, body: bytes) -> None:
@@ -131,22 +130,12 @@ class Recorder:
 
     def _key(self, keycode: int, state: int, *, press: bool) -> None:
         if press:
-            key = self._down[keycode] = self._pressed(keycode, state)
+            key = self._compose.pressed(self._keymap.symbol(keycode, state)[0], self._keymap.key(keycode, state))
+            self._down[keycode] = key
         else:  # under the name it went down with: modifiers and maps may have changed since
             key = self._down.pop(keycode, "") or self._keymap.key(keycode, state)
         modifiers = self._keymap.held(state)
         self._report(KEY_MS, state, Kind.PRESS if press else Kind.RELEASE, key=key, modifiers=modifiers)
-
-    def _pressed(self, keycode: int, state: int) -> str:
-        """What the key puts; nothing that is known while a compose sequence may go on."""
-        key = self._keymap.key(keycode, state)
-        if self._keymap.symbol(keycode, state)[0] == MULTI_KEY:
-            self._composing = True
-        elif self._composing and (len(key) == 1 or key in ("", "space")):
-            return ""
-        elif key not in _SENDS_NOTHING:
-            self._composing = False
-        return key
 
     def _report(self, age_ms: int, state: int, kind: Kind, x: int = 0, y: int = 0, **more: Any) -> None:
         self._look(age_ms, state)
