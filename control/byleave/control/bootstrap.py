@@ -9,83 +9,66 @@ Idempotent: what is there stays, what is missing is made. Nothing is published h
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from byleave.control import trust
-from byleave.control.documents import (
-    Consent,
-    Enrolment,
-    Manifest,
-    Reader,
-    Role,
-    Root,
-    Run,
-    Scope,
-    State,
-    digest,
-    load,
-)
+from byleave.control import roots, trust
+from byleave.control.documents import Consent, Enrolment, Manifest, Root, Run, Scope, State, digest, load
+from byleave.control.proposal import described_manifest
 from byleave.core.dsse import load_envelope
 from byleave.core.envelope import Randomness
 from byleave.core.errors import Misconfigured
-from byleave.core.keys import (
-    KEY_BYTES,
-    public_hex,
-    read_hpke_key,
-    read_signing_key,
-    replace_file,
-    write_secret,
-)
+from byleave.core.keys import KEY_BYTES, public_hex, read_hpke_key, read_signing_key, replace_file, write_secret
 
 DAY_MS = 86_400_000
-ROOTS = ("root-1", "root-2", "root-3")
-OFFICERS = {"security-1": "security", "privacy-1": "privacy", "council-1": "council"}
+ENROLLER = "officers/enrol-1"
+OFFICERS = {"officers/security-1": "security", "officers/privacy-1": "privacy", "officers/council-1": "council"}
 """Who halts, resumes and signs manifests, and the group each belongs to."""
-ENROLLER = "enrol-1"
-APPLICATIONS = (
-    "xterm", "terminal", "code", "editor", "libreoffice", "calc", "explorer", "finder",
-    "recording:ducktrack-macos", "recording:opencua-windows", "recording:office",
-)  # fmt: skip
-"""The allow-list of a trial: work tools and the recordings by name. Nothing private stands in it."""
-PURPOSE = "train-assistant"
+ROLES: Mapping[str, tuple[int, Mapping[str, str]]] = {
+    "root": (2, {f"officers/root-{n}": f"root-{n}" for n in (1, 2, 3)}),
+    "halt": (1, OFFICERS),
+    "resume": (2, OFFICERS),
+    "manifest": (2, OFFICERS),
+    "enrol": (1, {ENROLLER: "people"}),
+    "beacon": (1, {"beacon/beacon": "service"}),
+    "redactor": (1, {"redactor/sign": "service"}),
+    "drill": (1, {"drill/drill": "service"}),
+}
+"""How many keys of as many groups each role needs, and the place of each key with the group that owns it."""
 
 
 def dev_site(
-    home: Path,
-    site: str,
-    endpoints: Sequence[tuple[str, str, str]],
-    now_ms: int,
-    random: Randomness,
-    *,
-    applications: Sequence[str] = APPLICATIONS,
-    consent: bool = False,
-) -> Root:
+    home: Path, site: str, endpoints: Sequence[tuple[str, str, str]], now_ms: int, random: Randomness,
+    *, applications: Sequence[str] = (), consent: bool = False,
+) -> Root:  # fmt: skip
     """Makes what is missing of a site with these (endpoint, subject, team), and returns its root.
 
-    `consent` signs for the persons too: for tests and the demo, which say so. Raises Misconfigured and Forged if what is
-    there cannot be used.
+    `applications` in the place of those of `manifest.toml`. `consent` signs for the persons too: for tests and the demo, which
+    say so. Raises Misconfigured and Forged if what is there cannot be used.
     """
-    for place, name in _key_places(endpoints):
-        _ensure_key(home / place / f"{name}.key", random)
-    _ensure_redactor(home, now_ms, random)
-    root = _ensure_root(home, site, now_ms)
-    manifest = _ensure(home / "trust" / "manifest.dsse", lambda: _manifest(site, applications, now_ms), _officers(home))
-    state = _ensure(home / "trust" / "state.dsse", lambda: _state(home, site, manifest, now_ms), _officers(home))
+    for place in _places(endpoints):
+        if not (home / f"{place}.key").exists():
+            write_secret(home / f"{place}.key", random(KEY_BYTES))
+    if not _redactor_keys(home):
+        day = dt.datetime.fromtimestamp(now_ms / 1000, dt.UTC).date().isoformat()
+        write_secret(home / "redactor" / f"raw-{day}.key", random(KEY_BYTES))
+    root = trust.load_root(_ensure(home, "trust/root", _root(home, site, now_ms), ROLES["root"][1]), site)
+    manifest = _ensure(home, "trust/manifest", _manifest(site, applications, now_ms), OFFICERS)
+    state = _ensure(home, "trust/state", _state(home, site, manifest, now_ms), OFFICERS)
+    agreed = load(State, load_envelope(state).body).run[0].manifest
     for endpoint, subject, team in endpoints:
-        folder = home / "endpoints" / endpoint
-        enrolment = _enrolment(home, site, endpoint, subject, team, now_ms)
-        _ensure(
-            folder / "enrolment.dsse", lambda made=enrolment: made, [read_signing_key(home / "officers" / f"{ENROLLER}.key")]
-        )
+        folder, person = f"endpoints/{endpoint}", f"people/{subject}/person"
+        keys = (public_hex(_key(home, f"{folder}/device")), subject, public_hex(_key(home, person)))
+        enrolment = Enrolment(site, endpoint, *keys, team, now_ms + 90 * DAY_MS)
+        _ensure(home, f"{folder}/enrolment", enrolment, [ENROLLER])
         if consent:
-            agreed = load(State, load_envelope(state).body).run[0].manifest
             given = Consent(site, subject, agreed, given=True, at_ms=now_ms)
-            key = read_signing_key(home / "people" / subject / "person.key")
-            _ensure(folder / "consent.dsse", lambda made=given: made, [key])
+            _ensure(home, f"{folder}/consent", given, [person])
     return root
 
 
@@ -109,84 +92,46 @@ def key_of(topic: str, body: bytes) -> bytes:
     return load(Consent, body).subject.encode()
 
 
-def _key_places(endpoints: Sequence[tuple[str, str, str]]) -> list[tuple[str, str]]:
-    places = [("officers", name) for name in (*ROOTS, *OFFICERS, ENROLLER)]
-    places += [("beacon", "beacon"), ("redactor", "sign"), ("redactor", "state"), ("drill", "drill")]
+def _places(endpoints: Sequence[tuple[str, str, str]]) -> Iterator[str]:
+    """Of the signing keys, below the state folder and without `.key`."""
+    for _, owners in ROLES.values():
+        yield from owners
+    yield "redactor/state"
     for endpoint, subject, _ in endpoints:
-        places += [(f"endpoints/{endpoint}", "device"), (f"people/{subject}", "person")]
-    return list(dict.fromkeys(places))
+        yield from (f"endpoints/{endpoint}/device", f"people/{subject}/person")
 
 
-def _ensure_key(path: Path, random: Randomness) -> None:
-    if not path.exists():
-        write_secret(path, random(KEY_BYTES))
-
-
-def _ensure_redactor(home: Path, now_ms: int, random: Randomness) -> None:
-    if not _redactor_keys(home):
-        day = dt.datetime.fromtimestamp(now_ms / 1000, dt.UTC).date().isoformat()
-        write_secret(home / "redactor" / f"raw-{day}.key", random(KEY_BYTES))
+def _key(home: Path, place: str) -> Ed25519PrivateKey:
+    return read_signing_key(home / f"{place}.key")
 
 
 def _redactor_keys(home: Path) -> list[Path]:
     return sorted((home / "redactor").glob("raw-*.key"))
 
 
-def _officers(home: Path) -> list[Ed25519PrivateKey]:
-    return [read_signing_key(home / "officers" / f"{name}.key") for name in OFFICERS]
-
-
-def _ensure(path: Path, make: Any, keys: Sequence[Ed25519PrivateKey]) -> bytes:
-    """The document in `path`, made and signed if there is none."""
+def _ensure(home: Path, name: str, document: Any, places: Iterable[str]) -> bytes:
+    """The document of that name as it stands there; this one, signed with the keys of these places, if there is none."""
+    path = home / f"{name}.dsse"
     if not path.exists():
-        replace_file(path, trust.sign(make(), keys), mode=0o644)
+        replace_file(path, trust.sign(document, [_key(home, place) for place in places]), mode=0o644)
     return path.read_bytes()
 
 
-def _ensure_root(home: Path, site: str, now_ms: int) -> Root:
-    path = home / "trust" / "root.dsse"
-    keys = [read_signing_key(home / "officers" / f"{name}.key") for name in ROOTS]
-    return trust.load_root(_ensure(path, lambda: _root(home, site, now_ms), keys), site)
-
-
 def _root(home: Path, site: str, now_ms: int) -> Root:
-    def publics(paths: Mapping[Path, str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        return tuple(public_hex(read_signing_key(path)) for path in paths), tuple(paths.values())
-
-    officers = publics({home / "officers" / f"{name}.key": group for name, group in OFFICERS.items()})
-    roots = publics({home / "officers" / f"{name}.key": name for name in ROOTS})
-    beacon = publics({home / "beacon" / "beacon.key": "service"})
-    redactor = publics({home / "redactor" / "sign.key": "service"})
-    drill = publics({home / "drill" / "drill.key": "service"})
-    enrol = publics({home / "officers" / f"{ENROLLER}.key": "people"})
-    roles = (
-        Role("root", *roots, threshold=2, groups_min=2),
-        Role("halt", *officers, threshold=1, groups_min=1),
-        Role("resume", *officers, threshold=2, groups_min=2),
-        Role("manifest", *officers, threshold=2, groups_min=2),
-        Role("enrol", *enrol, threshold=1, groups_min=1),
-        Role("beacon", *beacon, threshold=1, groups_min=1),
-        Role("redactor", *redactor, threshold=1, groups_min=1),
-        Role("drill", *drill, threshold=1, groups_min=1),
-    )
-    return Root(site, 1, now_ms + 365 * DAY_MS, roles)
+    roles = {
+        name: {
+            "threshold": needed,
+            "groups": needed,
+            "keys": [f"{public_hex(_key(home, at))}@{group}" for at, group in of.items()],
+        }
+        for name, (needed, of) in ROLES.items()
+    }
+    return roots.described({"roles": roles}, site, now_ms)
 
 
 def _manifest(site: str, applications: Sequence[str], now_ms: int) -> Manifest:
-    return Manifest(
-        site=site,
-        title="Pointer and keyboard input in work applications",
-        kinds=("pointer", "key", "window"),
-        applications=tuple(applications),
-        sites=(),
-        purposes=(PURPOSE,),
-        readers=(Reader("ml", 1, PURPOSE), Reader("ml", 2, PURPOSE), Reader("review", 3, PURPOSE)),
-        retention_days=90,
-        dpia="DPIA-1 (development)",
-        less_intrusive="Synthetic input was weighed: it lacks the slips and corrections that the assistant must cope with.",
-        issued_ms=now_ms,
-        expires_ms=now_ms + 90 * DAY_MS,
-    )
+    told = tomllib.loads(resources.files("byleave.control").joinpath("manifest.toml").read_text(encoding="utf-8"))
+    return described_manifest(told | ({"applications": [*applications]} if applications else {}), site, now_ms)
 
 
 def _state(home: Path, site: str, manifest: bytes, now_ms: int) -> State:
@@ -195,12 +140,6 @@ def _state(home: Path, site: str, manifest: bytes, now_ms: int) -> State:
     run = Run(Scope("global"), digest(body), newest.stem, public_hex(read_hpke_key(newest)))
     expires_ms = min(now_ms + 30 * DAY_MS, load(Manifest, body).expires_ms)
     return State(site, 1, "", 1, now_ms, expires_ms, (run,), ())
-
-
-def _enrolment(home: Path, site: str, endpoint: str, subject: str, team: str, now_ms: int) -> Enrolment:
-    device = public_hex(read_signing_key(home / "endpoints" / endpoint / "device.key"))
-    person = public_hex(read_signing_key(home / "people" / subject / "person.key"))
-    return Enrolment(site, endpoint, device, subject, person, team, now_ms + 90 * DAY_MS)
 
 
 def pin_root(home: Path, signed: bytes) -> None:
