@@ -178,8 +178,8 @@ class KafkaTail:
     A topic that was made anew with fewer records than were read, or whose records were taken from under the reader, is Broken.
     """
 
-    def __init__(self, connection: Options, group: str, topics: Sequence[str]) -> None:
-        self._consumer = Consumer(consumer_options(connection, group, **{**PREFETCH, "enable.partition.eof": True}))
+    def __init__(self, connection: Options, group: str, topics: Sequence[str], **more: str | int | bool) -> None:
+        self._consumer = Consumer(consumer_options(connection, group, **{**PREFETCH, "enable.partition.eof": True, **more}))
         self._topics = tuple(topics)
         self._ends: dict[tuple[str, int], int] = {}
         self.rewind()

@@ -104,6 +104,8 @@ class Agent:
         self.ack_prev = identity.ack_prev
         self.halt: dict[str, Any] | None = None
         self.counts = Counts()
+        self.observed = 0
+        """Events that the last turn took."""
 
     @property
     def capturing(self) -> bool:
@@ -129,7 +131,7 @@ class Agent:
 
     def turn(self, switches: Switches, *, caught_up: bool, timeout_s: float) -> None:
         """One turn: decide, obey, ask, collect for at most `timeout_s`."""
-        now = self._clock()
+        now, self.observed = self._clock(), 0
         if self._spool.full and now >= self._room_at_ms:
             self._room_at_ms = now + ROOM_AGAIN_MS
             self._spool.find_room()
@@ -139,7 +141,9 @@ class Agent:
         if books is None:
             return
         observed = self._source.poll(self._clock(), timeout_s)
-        self._tick(switches, caught_up, worked=bool(observed))  # time passed since the last answer
+        self.observed = len(observed)
+        if observed:  # time passed since the last answer
+            self._tick(switches, caught_up, worked=True)
         if self._books is books:
             self._collect(books, observed)
         else:

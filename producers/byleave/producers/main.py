@@ -38,15 +38,15 @@ from byleave.producers.gate import Answer, Switches
 from byleave.producers.hooks.canary import canary
 from byleave.producers.hooks.live import WORKERS, LiveSource, check_display
 from byleave.producers.hooks.replay import replay
-from byleave.producers.hooks.source import Source
+from byleave.producers.hooks.source import POLL_EVENTS_MAX, Source
 from byleave.producers.outbox import Outbox
 from byleave.producers.spool import Spool
 from byleave.producers.voice import Voice
 
 TOPICS = tuple(f"control.{name}.v1" for name in ("root", "state", "halt", "manifest", "beacon", "grant"))
-POLL_S = 0.02
-"""Longest wait for events in one turn while capturing: an order is seen within it."""
-IDLE_S = 0.1
+WAIT_S, BUSY_S = 0.25, 0.05
+"""Longest wait in one turn, and while events come. What is waited for are orders, which are so seen at once; an event has the
+time at which it happened, whenever it is fetched."""
 REPORT_MS = 1_000
 REPORT_BYTES = 4_096
 """Least size of `report.json`, so that it can be written over where there is no room for another."""
@@ -54,6 +54,8 @@ TURN_MS_MAX = 30_000
 """A loop that did not come round for so long is not alive."""
 DRAIN_MS_MAX = 5_000
 """At a stop, how long what was captured is still being sent; the rest waits in the spool."""
+_AT_REST = {"fetch.wait.max.ms": 1_000}
+"""How long a broker that has nothing new lets us wait; it answers at once when it has."""
 _DELIVERY = {"message.timeout.ms": 30_000, "enable.gapless.guarantee": True}
 
 
@@ -69,6 +71,7 @@ class Process:
         self.knowledge = Knowledge(root, installation.site, self._floor)
         self._root: Root | None = root
         self._consent, self._agreed = b"", False
+        self._consent_version: tuple[int, int, int] | None = None
         self._connection = installation.kafka(endpoint)
         self._watch: ControlWatch | None = None
         key = read_signing_key(self._folder / "device.key")
@@ -85,7 +88,7 @@ class Process:
         )  # fmt: skip
         self._source = source
         self._reported_ms = 0
-        self._told = ""
+        self._told, self._reported, self._shown = "", b"", False
         self._log = structlog.get_logger()
         self.turned_ms = boot_ms()
 
@@ -100,15 +103,16 @@ class Process:
 
     def turn(self) -> None:
         """One turn of the loop: hear, decide, collect, send, report."""
-        self.agent.hear(self._pump(0.0 if self.agent.capturing else IDLE_S))
+        count = self.agent.observed
+        self.agent.hear(self._pump(0.0 if count >= POLL_EVENTS_MAX else BUSY_S if count else WAIT_S))
         kept = self._persist_floor()
-        self.agent.turn(replace(self._switches(), full=not kept), caught_up=self.caught_up, timeout_s=POLL_S)
+        self.agent.turn(replace(self._switches(), full=not kept), caught_up=self.caught_up, timeout_s=0.0)
         now = self.turned_ms = boot_ms()
         if self.agent.may_send:
             self._outbox.pump(now, self.knowledge.beacon.service_ms if self.knowledge.beacon else 0)
         self._voice.pump(now)
-        if now - self._reported_ms >= REPORT_MS:
-            self._reported_ms = now
+        if now - self._reported_ms >= REPORT_MS or self.agent.capturing is not self._shown:
+            self._reported_ms, self._shown = now, self.agent.capturing
             self.report()
             metrics.CAPTURING.set(self.agent.capturing)
             metrics.LEASE_LEFT.set(self.agent.lease_left_ms / 1000)
@@ -140,10 +144,13 @@ class Process:
         if report["answer"] != self._told:
             self._told = report["answer"]
             self._log.info("gate", state=Answer(self._told).name)
-        text = json.dumps(report, indent=1, sort_keys=True).encode().ljust(REPORT_BYTES)
-        path = self._folder / "report.json"
+        text, path = json.dumps(report, sort_keys=True).encode().ljust(REPORT_BYTES), self._folder / "report.json"
         try:
-            replace_file(path, text)
+            if text == self._reported and path.exists():
+                os.utime(path)  # its time says that we live
+            else:
+                replace_file(path, text)
+                self._reported = text
             if self.agent.ack_prev != self._ack_prev:
                 replace_file(self._folder / "acks.json", json.dumps({"prev": self.agent.ack_prev}).encode())
                 self._ack_prev = self.agent.ack_prev
@@ -155,7 +162,8 @@ class Process:
         try:
             if self._watch is None:
                 topics = [self._installation.topic(name) for name in TOPICS]
-                tail = KafkaTail(self._connection, self._installation.topic(f"endpoint-{self._endpoint}"), topics)
+                group = self._installation.topic(f"endpoint-{self._endpoint}")
+                tail = KafkaTail(self._connection, group, topics, **_AT_REST)
                 self._watch = ControlWatch(tail, self.knowledge, self._installation.site, pin=self._pin)
             return self._watch.pump(timeout_s)
         except (Transient, Broken) as error:  # without news the lease ends by itself
@@ -163,8 +171,7 @@ class Process:
                 self._watch.close()
                 self._watch = self._root = None
                 self.knowledge.restart()  # what is not on the topics any more is no permission
-            if not self.agent.capturing:
-                self._stopped(IDLE_S)
+            self._stopped(WAIT_S)
             return []
 
     def _pin(self, signed: bytes) -> None:
@@ -183,12 +190,16 @@ class Process:
 
     def _switches(self) -> Switches:
         self._mind_consent()
-        halted, paused = (self._folder / "halt").exists(), (self._folder / "pause").exists()
+        halted, paused = (os.path.exists(f"{self._folder}/{name}") for name in ("halt", "pause"))
         return Switches(paused=paused, halted=halted, agreed=self._agreed)
 
     def _mind_consent(self) -> None:
         """The person's signed word, read again whenever its file changes; a file that is missing or not theirs is a no."""
         try:
+            stat = os.stat(f"{self._folder}/consent.dsse")
+            version = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
+            if version == self._consent_version and self.knowledge.root is self._root:
+                return
             unverified = (self._folder / "consent.dsse").read_bytes()
             if self.knowledge.root is not self._root:  # all was forgotten: this endpoint's own enrolment, too
                 self._root, self._consent = self.knowledge.root, b""
@@ -196,8 +207,9 @@ class Process:
             if unverified != self._consent:
                 self._consent, self._agreed = unverified, False
                 self._agreed = self.knowledge.learn("control.consent.v1", unverified) is not None
+            self._consent_version = version
         except OSError:
-            self._agreed, self._consent = False, b""
+            self._agreed, self._consent, self._consent_version = False, b"", None
         except (Forged, Refused) as error:
             self._agreed = False
             metrics.REFUSED.labels("consent", error.reason).inc()

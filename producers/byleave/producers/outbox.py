@@ -53,7 +53,8 @@ class Outbox:
             if self._publisher is None:
                 self._publisher = self._make()
             self._send(self._publisher)
-            self._publisher.flush(0)
+            if self._in_flight:  # asking costs the client a turn of all its threads
+                self._publisher.flush(0)
         except (Transient, Refused, Broken):
             self._failed = True
         if self._failed:

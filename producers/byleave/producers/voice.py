@@ -39,7 +39,7 @@ class Voice:
 
     def pump(self, boot_ms: int) -> None:
         """Sends and takes in answers; does not block."""
-        if boot_ms < self._wait_until_ms or (not self._waiting and self._publisher is None):
+        if boot_ms < self._wait_until_ms or not self._waiting:
             return
         try:
             if self._publisher is None:

@@ -123,7 +123,7 @@ def test_what_is_not_on_the_topics_any_more_is_no_permission(home: Path, monkeyp
     documents = [(topic, value) for topic, _, value in documents_to_publish(home)]
     opened = [Topics([d for d in documents if d[0] in TOPICS]), Topics([])]
     first, waiting = opened[0], list(opened)
-    monkeypatch.setattr("byleave.producers.main.KafkaTail", lambda *_: waiting.pop(0))
+    monkeypatch.setattr("byleave.producers.main.KafkaTail", lambda *_, **__: waiting.pop(0))
     running = process(home)
     running.turn()
     knowledge = running.knowledge
