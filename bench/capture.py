@@ -39,7 +39,7 @@ RECORDING = Path(__file__).parents[2] / "shared" / "data" / "recordings" / "duck
 IDLE_S, FLOOD_S, SETTLE_S = 20.0, 4.0, 2.5
 RATES = (500, 5_000)
 GOAL_US = {500: 162, 5_000: 70}
-"""At the most a third of a core at 5,000 events a second; at 500 no more than pynput took by itself, without focus and layout."""
+"""At most a third of a core at 5,000 events a second; at 500 what pynput took by itself, without focus and layout."""
 WAIT_S_MAX = 60.0
 
 _HAND = """

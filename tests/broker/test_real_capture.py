@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from Xlib import X, display
 
 from byleave.control import desk, trust
 from byleave.control.bootstrap import dev_site, documents_to_publish
@@ -26,12 +27,14 @@ from byleave.core.events import FocusEvent, KeyEvent, Kind, PointerEvent
 from byleave.core.kafka import KafkaTail
 from byleave.core.keys import read_hpke_key, read_signing_key
 from byleave.core.settings import Installation, load_installation
+from byleave.producers.hooks.reporter import PULSE_S
 from demo.desktop import Desktop, open_desktop
 
 pytestmark = pytest.mark.display
 
 TEXT = "The quick brown fox; 42 lazy dogs! Mail dana@example.com, card 4111-1111 (ok?)"
-AFTER = "typed after the halt"
+SECRET = "Zanquavel-77"
+AFTER = "a person types on, "
 
 
 @pytest.fixture
@@ -161,9 +164,12 @@ def test_what_is_typed_arrives_sealed_and_after_a_halt_nothing_does(
     assert isinstance(first[0], FocusEvent)
     assert first[0].window.app == "xterm"
 
+    typist = subprocess.Popen(["xdotool", "type", "--delay", "10", AFTER * 40], env={**os.environ, **desktop.environment()})
+    until(lambda: len(typed()) > len(TEXT * 3) + 40)
     halt_id = halt(installation)
     until(acks.read)
-    xdotool(desktop, "type", "--delay", "3", AFTER)
+    assert typist.poll() is None, "the halt came too late to be in mid-typing"
+    at_ack = typed()
     device = read_signing_key(installation.home / "endpoints" / "ep-a" / "device.key").public_key()
     ack, _ = trust.verify_by(device, Ack, acks.values[0], site=installation.site)
     assert (ack.halt_id, ack.worker_reaped) == (halt_id, True)
@@ -173,12 +179,48 @@ def test_what_is_typed_arrives_sealed_and_after_a_halt_nothing_does(
     assert report["halt"]["seconds"] < 1.0
     agent.terminate()
     assert agent.wait(20) == 0
+    assert typist.wait(60) == 0
     batches = opened(installation, raw.read())
-    assert typed() == TEXT * 3
+    assert typed() == at_ack
+    assert (TEXT * 3 + AFTER * 40).startswith(at_ack)
     assert all(not isinstance(e, KeyEvent) or e.seq <= ack.last_seq for _, events in batches for e in events)
     assert not list((installation.home / "endpoints" / "ep-a" / "spool").rglob("*.raw"))
     raw.close()
     acks.close()
+
+
+@pytest.mark.broker
+def test_a_passphrase_for_a_program_that_holds_the_keyboard_is_never_captured(
+    desktop: Desktop, installation: Installation, roles: Roles
+) -> None:
+    roles.start("beacon")
+    agent = roles.start("agent", "--endpoint", "ep-a", **desktop.environment())
+    until(lambda: report_of(installation).get("capturing"))
+    raw = Topic(installation, "redactor", "raw.events.v1")
+    until(raw.read, 15.0)
+    prompt = display.Display(desktop.display)
+    window = prompt.screen().root.create_window(10, 10, 100, 50, 1, X.CopyFromParent, event_mask=X.ExposureMask)
+    window.set_wm_class("xterm", "XTerm")  # an application that may be captured: only the grab tells
+    window.map()
+    prompt.next_event()
+    assert window.grab_keyboard(True, X.GrabModeAsync, X.GrabModeAsync, X.CurrentTime) == X.GrabSuccess
+    prompt.sync()
+    time.sleep(PULSE_S + 0.3)  # a person reads what is asked for; the focus is held around the change
+    xdotool(desktop, "type", "--delay", "3", SECRET)
+    prompt.ungrab_keyboard(X.CurrentTime)
+    window.unmap()
+    prompt.close()
+    time.sleep(PULSE_S + 0.3)
+    xdotool(desktop, "type", "--delay", "3", TEXT)
+    until(lambda: len(text_of(e for _, events in opened(installation, raw.read()) for e in events)) >= len(TEXT))
+    events = [e for _, batch in opened(installation, raw.values) for e in batch]
+    assert text_of(events) == TEXT
+    assert sum(isinstance(e, KeyEvent) and e.kind is Kind.PRESS and len(e.key) == 1 for e in events) == len(
+        TEXT.replace(" ", "")
+    )
+    agent.terminate()
+    assert agent.wait(20) == 0
+    raw.close()
 
 
 @pytest.mark.broker
