@@ -1,8 +1,8 @@
 """Shapes and cues of personal data: they find it and, above all, say what it is (the gate alone only says "unknown").
 
 Promises  every repetition in `patterns.toml` is bounded, so that time is linear in the text; a value whose kind has a checksum
-          counts as that kind only if it holds, or if the word for it stands beside. Where nothing in a text can start a
-          pattern, the pattern is not tried.
+          counts as that kind only if it holds, or if the word for it stands beside. A pattern is left out only where one pass
+          over the text has shown that it cannot match.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ class Pattern:
 
     label: str
     expression: re.Pattern[str]
-    needs: str
     check: Check
     whole: bool
 
@@ -37,22 +36,17 @@ class Patterns:
     """All patterns; `digest` names them. A `Detector`."""
 
     rows: tuple[Pattern, ...] = field(repr=False)
-    features: Mapping[str, re.Pattern[str]] = field(repr=False)
     digest: str
     possible: Prefilter | None = field(default=None, repr=False)
 
     def find(self, text: str) -> Iterator[tuple[int, int, str]]:
         """What the patterns take from `text`; they may overlap."""
         places = self.possible(text) if self.possible else None
-        for row in self._featured(text) if places is None else map(self.rows.__getitem__, places):
+        for row in self.rows if places is None else map(self.rows.__getitem__, places):
             for match in row.expression.finditer(text):
                 start, end = match.span() if row.whole or match["v"] is None else match.span("v")
                 if end > start and (size := row.check(text[start:end])):
                     yield start, start + size, row.label
-
-    def _featured(self, text: str) -> Iterator[Pattern]:
-        has = {name for name, feature in self.features.items() if feature.search(text)}
-        return (row for row in self.rows if row.needs in has)
 
 
 @cache
@@ -60,21 +54,18 @@ def load_patterns(language: str = "en") -> Patterns:
     """The patterns of a language pack, compiled. Raises Misconfigured, naming the row that is wrong."""
     text = resources.files(__package__).joinpath("languages", language, "patterns.toml").read_text(encoding="utf-8")
     raw = tomllib.loads(text)
-    rows = tuple(_pattern(row, raw["parts"], raw["features"]) for row in raw["pattern"])
+    rows = tuple(_pattern(row, raw["parts"]) for row in raw["pattern"])
     lists = " ".join(sorted(load_words("remarks", language) | load_words("commands", language)))
-    features = {name: re.compile(feature) for name, feature in raw["features"].items()}
     digest = hashlib.sha256(f"{text}\n{lists}".encode()).hexdigest()
-    return Patterns(rows, features, digest, prefilter([row.expression.pattern for row in rows]))
+    return Patterns(rows, digest, prefilter([row.expression.pattern for row in rows]))
 
 
-def _pattern(row: Mapping[str, str], parts: dict[str, str], features: Mapping[str, str]) -> Pattern:
+def _pattern(row: Mapping[str, str], parts: dict[str, str]) -> Pattern:
     expression = row["expression"]
     for name in reversed(parts):  # a part may stand in a later one
         expression = expression.replace("{" + name + "}", parts[name])
-    if row["needs"] not in features:
-        raise Misconfigured(f"patterns.toml: a row of {row['label']} needs {row['needs']!r}, which is no feature")
     try:
         compiled = re.compile(expression)
     except re.error as error:
         raise Misconfigured(f"patterns.toml: a row of {row['label']} is no expression: {error}") from None
-    return Pattern(row["label"], compiled, row["needs"], find_check(row.get("check", "any")), "v" not in compiled.groupindex)
+    return Pattern(row["label"], compiled, find_check(row.get("check", "any")), "v" not in compiled.groupindex)

@@ -13,6 +13,8 @@ _REPEAT = re.compile(r"\{(\d+),(\d+)\}")
 _POSSESSIVE = re.compile(r"([})])\+")
 _DISPUTED = re.compile("[\x0b\x0c\x1c-\x1f\u0130\u0131\u017f\u212a]")
 """Blanks to `re` that are none to Hyperscan or the other way round, and letters beyond ASCII that `re` takes for s, i and k."""
+COMPILE_CHARS = 250_000
+"""Compiled only when so much has been read without it: by then that has cost as much as compiling does (1.5 s)."""
 REPEAT_MAX = 8
 """Longer repetitions make the automaton large and its compilation slow."""
 
@@ -29,24 +31,29 @@ class _StandIns(dict[int, str]):
         return "1" if char.isdecimal() else "_" if char.isalnum() else "\x01"
 
 
-def prefilter(expressions: Sequence[str]) -> Prefilter | None:
+def prefilter(expressions: Sequence[str], compile_chars: int = COMPILE_CHARS) -> Prefilter | None:
     """A function from a text to the places of the expressions that may match in it, in order; None: any may.
 
-    Returns None where Hyperscan is not installed. The function has one scratch space: it is for one thread at a time.
+    It says None until it has been asked about `compile_chars`; then it compiles, once. Returns None where Hyperscan is not
+    installed. The function has one scratch space: it is for one thread at a time.
     """
     try:
         import hyperscan
     except ImportError:
         return None
-    flags = hyperscan.HS_FLAG_PREFILTER | hyperscan.HS_FLAG_SINGLEMATCH | hyperscan.HS_FLAG_ALLOWEMPTY
-    database, count, table = hyperscan.Database(), len(expressions), _StandIns()
+    database, table, asked, compiled = hyperscan.Database(), _StandIns(), 0, False
     wide = [_widened(expression).encode() for expression in expressions]
-    database.compile(expressions=wide, ids=list(range(count)), flags=[flags] * count)
+    flags = hyperscan.HS_FLAG_PREFILTER | hyperscan.HS_FLAG_SINGLEMATCH | hyperscan.HS_FLAG_ALLOWEMPTY
     foreign = {place for place, expression in enumerate(expressions) if not expression.isascii()}
 
     def possible(text: str) -> Sequence[int] | None:
-        if _DISPUTED.search(text):
+        nonlocal asked, compiled
+        asked += len(text)
+        if asked < compile_chars or _DISPUTED.search(text):
             return None
+        if not compiled:
+            database.compile(expressions=wide, ids=list(range(len(wide))), flags=[flags] * len(wide))
+            compiled = True
         found = set() if text.isascii() else foreign.copy()
         plain = text if text.isascii() else text.translate(table)
         database.scan(plain.encode("ascii"), match_event_handler=lambda place, *_: found.add(place))

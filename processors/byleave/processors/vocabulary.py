@@ -137,10 +137,11 @@ def _frequencies(pack: Mapping[str, Any]) -> tuple[Mapping[str, int], Mapping[st
 
 def _derived(pack: Mapping[str, Any], counts: Mapping[str, int], words: set[str]) -> set[str]:
     """Rarer words that are a known one with a syllable before or behind it."""
-    before, behind = tuple(pack["prefixes"].split()), tuple(pack["suffixes"].split())
-    out = set()
+    before, behind = set(pack["prefixes"].split()), set(pack["suffixes"].split())
+    sizes, out = range(1, max(map(len, before | behind)) + 1), set()
     for word in (word for word, count in counts.items() if pack["floor_derived"] <= count < pack["floor"]):
-        stems = [word.removeprefix(part) for part in before] + [word.removesuffix(part) for part in behind]
+        stems = [word, *(word[size:] for size in sizes if word[:size] in before)]
+        stems += [word[:-size] for size in sizes if word[-size:] in behind]
         stems += [stem + "e" for stem in stems] + [stem[:-1] for stem in stems if stem[-2:-1] == stem[-1:]]
         stems += [stem[:-1] + "y" for stem in stems if stem.endswith("i")]
         if any(len(stem) > 2 and stem != word and stem in words for stem in stems):
