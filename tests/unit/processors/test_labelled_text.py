@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 TEXT = Path(__file__).parents[2] / "assets" / "text"
-WORKPLACE = ("workplace_dev2", "workplace_dev3", "workplace_dev4", "workplace_blind")
+WORKPLACE = ("workplace_dev2", "workplace_dev3", "workplace_dev4", "workplace_blind", "workplace_blind2")
 PROSE = ("prose_dev", "prose_blind")
 LABELS = frozenset(
     {
@@ -23,8 +23,8 @@ LABELS = frozenset(
     }
 )
 LEAST = {
-    **{"workplace_dev2": 150, "workplace_dev3": 350, "workplace_dev4": 160, "workplace_blind": 200},
-    **{"prose_dev": 120, "prose_blind": 120},
+    **{"workplace_dev2": 150, "workplace_dev3": 350, "workplace_dev4": 160},
+    **{"workplace_blind": 200, "workplace_blind2": 160, "prose_dev": 120, "prose_blind": 120},
 }
 
 
