@@ -42,13 +42,13 @@ def records_on(conf: dict, topic: str) -> int:
 def test_a_global_brake_denies_every_endpoint_and_leaves_nothing_behind(kafka, site) -> None:
     raw = site + "raw.events.v1"
     assert offer(kafka.conf("ep-a"), raw) == "written"
-    brake.engage(kafka.conf("brake"), site, None)
+    brake.engage(kafka.conf("brake"), site, ["*"])
     try:
         assert brake.engaged(kafka.conf("brake"), site) == {"*"}
         assert {offer(kafka.conf(name), raw) for name in ("ep-a", "ep-b")} == {"TOPIC_AUTHORIZATION_FAILED"}
         assert records_on(kafka.conf("admin"), raw) == 1
     finally:
-        assert brake.release(kafka.conf("brake"), site, None) == 1
+        assert brake.release(kafka.conf("brake"), site, ["*"]) == 1
     assert brake.engaged(kafka.conf("brake"), site) == frozenset()
     assert offer(kafka.conf("ep-b"), raw) == "written"
 
@@ -59,7 +59,7 @@ def test_a_client_that_is_denied_with_records_under_way_is_thrown_away_without_a
     publisher = KafkaPublisher(kafka.conf("ep-a"), **{"enable.gapless.guarantee": True, "message.timeout.ms": 30_000})
     publisher.publish(raw, b"k", b"v")
     assert publisher.flush(10)
-    brake.engage(kafka.conf("brake"), site, None)
+    brake.engage(kafka.conf("brake"), site, ["*"])
     try:
         answers: list[bool] = []
         publisher.publish(raw, b"k", b"v", answers.append)
@@ -69,7 +69,7 @@ def test_a_client_that_is_denied_with_records_under_way_is_thrown_away_without_a
         assert True not in answers
         assert records_on(kafka.conf("admin"), raw) == 1
     finally:
-        brake.release(kafka.conf("brake"), site, None)
+        brake.release(kafka.conf("brake"), site, ["*"])
 
 
 def test_a_narrow_brake_stops_one_endpoint_only(kafka, site) -> None:
@@ -101,13 +101,13 @@ def test_a_foreign_topic_is_written_throughout(kafka, site) -> None:
     writer = threading.Thread(target=write_on)
     writer.start()
     try:
-        brake.engage(kafka.conf("brake"), site, None)
+        brake.engage(kafka.conf("brake"), site, ["*"])
         written.clear()
         assert written.wait(10)  # another record was accepted after the brake was set
     finally:
         stop.set()
         writer.join(20)
-        brake.release(kafka.conf("brake"), site, None)
+        brake.release(kafka.conf("brake"), site, ["*"])
         for future in admin.delete_topics([foreign]).values():
             future.result(timeout=20)
     assert failures == []
@@ -116,7 +116,7 @@ def test_a_foreign_topic_is_written_throughout(kafka, site) -> None:
 def test_nobody_but_the_brake_may_set_it(kafka, site) -> None:
     for principal in ("ep-a", "ml", "security", "ops"):
         with pytest.raises(Refused):
-            brake.engage(kafka.conf(principal), site, None)
+            brake.engage(kafka.conf(principal), site, ["*"])
     assert brake.engaged(kafka.conf("brake"), site) == frozenset()
 
 
@@ -126,7 +126,7 @@ def test_the_brake_bites_within_a_tenth_of_a_second_of_its_answer(kafka, site) -
     producer = Producer(producer_options(kafka.conf("ep-a"), **{"message.timeout.ms": 5_000}))
     producer.produce(raw, b"v")
     producer.flush(10)
-    brake.engage(kafka.conf("brake"), site, None)
+    brake.engage(kafka.conf("brake"), site, ["*"])
     answered = time.monotonic()
     try:
         accepted_after = []
@@ -140,4 +140,4 @@ def test_the_brake_bites_within_a_tenth_of_a_second_of_its_answer(kafka, site) -
                 break
         assert [at for at in accepted_after if at - answered > 0.1] == []
     finally:
-        brake.release(kafka.conf("brake"), site, None)
+        brake.release(kafka.conf("brake"), site, ["*"])

@@ -132,10 +132,8 @@ class Service:
             connection = self._at.kafka("brake")
             denied = brake.engaged(connection, self._at.site)
             for change, names in ((brake.engage, wanted - denied), (brake.release, denied - wanted)):
-                if "*" in names:
-                    change(connection, self._at.site, None)
-                if names - {"*"}:
-                    change(connection, self._at.site, names - {"*"})
+                if names:
+                    change(connection, self._at.site, names)
         except ByleaveError as error:
             self._log.warning("brake-not-set", reason=error.reason)
             return beacon.Braked(None)

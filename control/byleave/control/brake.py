@@ -26,21 +26,21 @@ RAW_PREFIX = "raw."
 ANSWER_S_MAX = 10.0
 
 
-def engage(connection: Options, site: str, endpoints: Iterable[str] | None) -> int:
-    """Denies WRITE on the raw topics to everybody (`endpoints` None) or to these endpoints; gives the number of rules set.
+def engage(connection: Options, site: str, names: Iterable[str]) -> int:
+    """Denies WRITE on the raw topics to these endpoints, or to everybody ('*'); gives the number of rules set.
 
     Idempotent. Raises Transient where no broker answers; Refused where the cluster does not give principal `brake` the right:
     then the board must say so.
     """
     admin = AdminClient(dict(connection))
-    futures = admin.create_acls([_rule(AclBinding, site, who) for who in _principals(endpoints)])
+    futures = admin.create_acls([_rule(AclBinding, site, who) for who in names])
     return len([administered(future, "setting the broker brake", ANSWER_S_MAX) for future in futures.values()])
 
 
-def release(connection: Options, site: str, endpoints: Iterable[str] | None) -> int:
+def release(connection: Options, site: str, names: Iterable[str]) -> int:
     """Takes back what `engage` set, and nothing else; gives the number of rules that are gone."""
     admin = AdminClient(dict(connection))
-    futures = admin.delete_acls([_rule(AclBindingFilter, site, who) for who in _principals(endpoints)])
+    futures = admin.delete_acls([_rule(AclBindingFilter, site, who) for who in names])
     return sum(len(administered(future, "lifting the broker brake", ANSWER_S_MAX)) for future in futures.values())
 
 
@@ -50,10 +50,6 @@ def engaged(connection: Options, site: str) -> frozenset[str]:
     asked = admin.describe_acls(_rule(AclBindingFilter, site, None))
     found = administered(asked, "asking for the broker brake", ANSWER_S_MAX)
     return frozenset(str(rule.principal).removeprefix("User:") for rule in found)
-
-
-def _principals(endpoints: Iterable[str] | None) -> tuple[str, ...]:
-    return ("*",) if endpoints is None else tuple(endpoints)
 
 
 def _rule(kind: type[Any], site: str, who: str | None) -> Any:

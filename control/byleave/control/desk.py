@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterable
+from contextlib import closing
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,7 +18,7 @@ from byleave.control.officers import is_sealed
 from byleave.control.watch import ControlWatch
 from byleave.core.dsse import load_envelope
 from byleave.core.errors import Refused, Transient
-from byleave.core.kafka import KafkaPublisher, KafkaTail
+from byleave.core.kafka import KafkaPublisher, KafkaTail, Options
 from byleave.core.keys import public_hex, read_signing_key
 from byleave.core.settings import Installation
 from byleave.core.topics import ENDPOINT, load_catalogue
@@ -28,6 +29,9 @@ TRIES_MAX = 8
 COMMAND_TRIES_MAX = 2
 """Of a command: a person waits for it."""
 CONTROL = "control."
+PLAIN: Options = {"enable.idempotence": False, "max.in.flight": 1, "linger.ms": 0}
+"""A document is the same document twice, and asking for a producer id costs half a second of a halt; behind the brake the
+canary could not get one."""
 Made = TypeVar("Made")
 Pause = Callable[[float], object]
 
@@ -72,19 +76,13 @@ def read_all(watch: ControlWatch, signed: dict[str, bytes] | None = None) -> Con
 def publish(installation: Installation, principal: str, records: Iterable[tuple[str, bytes, bytes | None]]) -> None:
     """Writes (topic, key, value) as a principal; returns when the broker has them. Raises Transient, Refused, Broken."""
     answers: list[bool] = []
-    # Without idempotence: a document is the same document twice, and asking for a producer id costs half a second of a halt.
-    publisher = KafkaPublisher(
-        installation.kafka(principal), **{"enable.idempotence": False, "max.in.flight": 1, "linger.ms": 0}
-    )
     sent = 0
-    try:
+    with closing(KafkaPublisher(installation.kafka(principal), **PLAIN)) as publisher:
         for topic, key, value in records:
             publisher.publish(installation.topic(topic), key, value, answers.append)
             sent += 1
         if not publisher.flush(PUBLISH_S_MAX):
             raise Transient(f"{installation.bootstrap} did not confirm within {PUBLISH_S_MAX:.0f} s: is the broker up?")
-    finally:
-        publisher.close()
     if answers.count(True) != sent:
         raise Refused(f"the broker did not take what {principal} wrote; see 'byleave topics check'", reason="denied")
 

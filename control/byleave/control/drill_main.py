@@ -10,7 +10,6 @@ import argparse
 import contextlib
 import os
 import secrets
-import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -34,8 +33,6 @@ TURN_MS_MAX = 30_000
 """A loop that did not come round for so long is not alive."""
 EVERY_S_MIN = 2 * DRILL_MS // 1000
 FAILURES_MAX = 60
-_PLAIN: Mapping[str, str | int | bool] = {"enable.idempotence": False, "max.in.flight": 1, "linger.ms": 0}
-"""As the desk publishes: a producer id would cost half a second, and the canary could not get one behind the brake."""
 _MARKS = {True: "passed", False: "FAILED", None: "not tried"}
 Parts = Mapping[str, Part]
 
@@ -81,7 +78,7 @@ class Room:
         drill = Drill(self._watch.knowledge, self._keys, os.urandom, self._session, brake=CANARY in self._connections)
         answers: list[Taken] = []
         with contextlib.ExitStack() as clients:
-            publishers = {name: KafkaPublisher(connection, **_PLAIN) for name, connection in self._connections.items()}
+            publishers = {name: KafkaPublisher(connection, **desk.PLAIN) for name, connection in self._connections.items()}
             for publisher in publishers.values():
                 clients.callback(publisher.close)
             while not drill.over:
@@ -197,7 +194,3 @@ OPTIONS: role.Options = {
 def main(argv: list[str]) -> int:
     """Runs until told to end, or one drill with --once: then 0 if it passed, else 1."""
     return role.run(PRINCIPAL, "Halts the canary and sees whether each brake holds.", argv, _work, OPTIONS)
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -49,17 +49,16 @@ class Orders:
         self.site = site
         self.beacon: Beacon | None = None
         self._enrolments: dict[str, Enrolment] = {}
+        self.enrolments: Mapping[str, Enrolment] = MappingProxyType(self._enrolments)
+        """By endpoint."""
         self._lifts: dict[str, Lifted] = {}
         self._effective: dict[str, int] = {}
         self._halts: dict[str, Halt] = {}
+        self.halts: Mapping[str, Halt] = MappingProxyType(self._halts)
+        """Every verified order ever read, by id."""
         self._drills: dict[str, None] = {}
         self._agreed: set[str] = set()
         self._caught: dict[str, set[str]] = {}
-
-    @property
-    def halts(self) -> Mapping[str, Halt]:
-        """Every verified order ever read, by id."""
-        return MappingProxyType(self._halts)
 
     def orders(self, endpoint: str, what: str, epoch: int) -> list[Order]:
         """Orders that stop `what` at this endpoint in this epoch.

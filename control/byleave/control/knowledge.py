@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -79,37 +80,24 @@ class Knowledge(Orders):
         self._windows: dict[int, Window] = {}
         self._begun: dict[int, int] = {}
         self._rehearsals: dict[str, int] = {}
+        self.rehearsals: Mapping[str, int] = MappingProxyType(self._rehearsals)
+        """When each officer's key, by its hex, last proved that it works: by rehearsal."""
         self._manifests: dict[str, Manifest] = {}
+        self.manifests: Mapping[str, Manifest] = MappingProxyType(self._manifests)
+        """By digest."""
         self._consents: dict[str, Consent] = {}
+        self.consents: Mapping[str, Consent] = MappingProxyType(self._consents)
+        """The newest word of each subject: a yes to one manifest, or its withdrawal."""
         self._early: dict[str, list[bytes]] = {}
         self._spoken: set[str] = set()
-        self._folds = {
+        self._folds: dict[str, Callable[[bytes | None], Any]] = {
             "control.state.v1": self._learn_state, "control.halt.v1": self._learn_halt, "control.beacon.v1": self._learn_beacon,
             "control.manifest.v1": self._learn_manifest, "control.enrolment.v1": self._learn_enrolment,
-            "control.consent.v1": self._learn_consent, "control.grant.v1": self._learn_grant,
-            "control.request.v1": self._learn_request, "control.ack.v1": self._learn_ack,
-            "control.root.v1": self._learn_root, "control.rehearsal.v1": self._learn_rehearsal,
+            "control.consent.v1": self._learn_consent, "control.root.v1": self._learn_root,
+            "control.grant.v1": lambda signed: self._verify("beacon", Grant, signed)[0],
+            "control.request.v1": partial(self._by_endpoint, Request), "control.ack.v1": partial(self._by_endpoint, Ack),
+            "control.rehearsal.v1": self._learn_rehearsal,
         }  # fmt: skip
-
-    @property
-    def manifests(self) -> Mapping[str, Manifest]:
-        """By digest."""
-        return MappingProxyType(self._manifests)
-
-    @property
-    def enrolments(self) -> Mapping[str, Enrolment]:
-        """By endpoint."""
-        return MappingProxyType(self._enrolments)
-
-    @property
-    def consents(self) -> Mapping[str, Consent]:
-        """The newest word of each subject: a yes to one manifest, or its withdrawal."""
-        return MappingProxyType(self._consents)
-
-    @property
-    def rehearsals(self) -> Mapping[str, int]:
-        """When each officer's key, by its hex, last proved that it works: by rehearsal."""
-        return MappingProxyType(self._rehearsals)
 
     def learn(self, topic: str, unverified: bytes | None) -> Any:
         """Verifies a record of `topic` (named without site) and folds it in.
@@ -298,15 +286,6 @@ class Knowledge(Orders):
         self._consents[subject] = consent
         self._spoken.add(subject)
         return consent
-
-    def _learn_grant(self, unverified: bytes | None) -> Grant:
-        return self._verify("beacon", Grant, unverified)[0]
-
-    def _learn_request(self, unverified: bytes | None) -> Request:
-        return self._by_endpoint(Request, unverified)
-
-    def _learn_ack(self, unverified: bytes | None) -> Ack:
-        return self._by_endpoint(Ack, unverified)
 
     def _by_endpoint(self, kind: type[Document], unverified: bytes | None) -> Document:
         claimed = getattr(load(kind, dsse.load_envelope(unverified).body), "endpoint", "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -56,18 +57,15 @@ def send(at: Installation, halt: Halt, key: Ed25519PrivateKey) -> dict[str, str]
 
 def await_board(at: Installation, halt_id: str, show: Callable[[Board], None]) -> dict[str, Any]:
     """Follows an order until nobody is UNKNOWN, or until every lease that could run is over. `show` sees each change."""
-    follower, last, until_s = Follower(at), None, time.monotonic() + BOARD_S_MAX
-    try:
-        while True:
+    last, settled, until_s = None, False, time.monotonic() + BOARD_S_MAX
+    with closing(Follower(at)) as follower:
+        while not settled and time.monotonic() <= until_s:
             follower.pump()
             found = follower.board(halt_id)
             if found is not None and found != last:
                 show(found)
                 last = found
-            if time.monotonic() > until_s or (found is not None and found.settled and found.effective_ms is not None):
-                break
-    finally:
-        follower.close()
+            settled = found is not None and found.settled and found.effective_ms is not None
     if last is None:
         raise Transient("the order was published but could not be read back: look at `byleave board`")
     return last.report()
@@ -75,8 +73,7 @@ def await_board(at: Installation, halt_id: str, show: Callable[[Board], None]) -
 
 def boards(at: Installation, halt_id: str, *, endless: bool) -> Iterator[dict[str, Any]]:
     """One report of all orders in force (or of the one named), or one each second. Raises Refused for an unknown order."""
-    follower = Follower(at)
-    try:
+    with closing(Follower(at)) as follower:
         while True:
             until_s = time.monotonic() + 1.0
             while time.monotonic() < until_s or not follower.watch.caught_up:
@@ -84,8 +81,6 @@ def boards(at: Installation, halt_id: str, *, endless: bool) -> Iterator[dict[st
             yield follower.report(halt_id)
             if not endless:
                 return
-    finally:
-        follower.close()
 
 
 def publish_missing(at: Installation) -> list[str]:
@@ -190,7 +185,7 @@ def _brake(at: Installation, halt: Halt) -> str:
     if halt.scope.kind in ("team", "subject"):
         return "left to the beacon service"
     try:
-        brake.engage(at.kafka("brake"), at.site, [halt.scope.name] if halt.scope.kind == "endpoint" else None)
+        brake.engage(at.kafka("brake"), at.site, [halt.scope.name if halt.scope.kind == "endpoint" else "*"])
     except ByleaveError:
         return "not available"
     return "set"

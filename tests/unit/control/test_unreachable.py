@@ -29,7 +29,11 @@ def nobody() -> Iterator[dict[str, str | int | bool]]:
 
 @pytest.mark.parametrize(
     "ask",
-    [lambda at: brake.engage(at, "t.", None), lambda at: brake.release(at, "t.", ["ep-a"]), lambda at: brake.engaged(at, "t.")],
+    [
+        lambda at: brake.engage(at, "t.", ["*"]),
+        lambda at: brake.release(at, "t.", ["ep-a"]),
+        lambda at: brake.engaged(at, "t."),
+    ],
 )
 def test_a_brake_that_nobody_answers_for_is_an_error_of_ours(nobody: Any, monkeypatch: pytest.MonkeyPatch, ask: Any) -> None:
     """The client's own is an OSError: `byleave halt` would end as a bug, and the beacon as if its disk were full."""
