@@ -61,7 +61,7 @@ class Stage:
         self.log = home / "log.txt"
         for topic, key, value in self.site.documents():
             self.say(topic, key, value)
-        self.start("byleave.sinks.keyring_main")
+        self.start("keyring")
 
     def say(self, topic: str, key: str, value: bytes) -> None:
         """Publishes a control document, as the principal that may."""
@@ -75,25 +75,24 @@ class Stage:
         publisher.publish(self.site.name + topic, key, value)
         assert publisher.flush(20.0)
 
-    def start(self, module: str, *arguments: str, wait: bool = True) -> subprocess.Popen[str]:
+    def start(self, role: str, *arguments: str, wait: bool = True) -> subprocess.Popen[str]:
         """A role in a process of its own; returns once it says that it is ready."""
         environment = {**{k: v for k, v in os.environ.items() if not k.startswith("BYLEAVE_")}, **self.environment}
         with self.log.open("a") as errors:
-            process = subprocess.Popen(
-                [sys.executable, "-m", module, *arguments], env=environment, stdout=subprocess.PIPE, stderr=errors, text=True
-            )
+            command = [sys.executable, "-m", "byleave.deploy.cli", "run", role, *arguments]
+            process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True)
         self.processes.append(process)
         if wait:
             timer = threading.Timer(READY_S_MAX, process.kill)
             timer.start()
             line = process.stdout.readline() if process.stdout else ""
             timer.cancel()
-            assert line, f"{module} did not get ready: {self.log.read_text()[-2000:]}"
+            assert line, f"{role} did not get ready: {self.log.read_text()[-2000:]}"
             assert json.loads(line)["ready"] is True
         return process
 
     def redactor(self, slot: str = "0", protocol: str = "consumer", *, wait: bool = True) -> subprocess.Popen[str]:
-        return self.start("byleave.processors.main", "--slot", slot, "--protocol", protocol, "--commit-ms", "100", wait=wait)
+        return self.start("redactor", "--slot", slot, "--protocol", protocol, "--commit-ms", "100", wait=wait)
 
     def raw(self) -> list[Received]:
         return self.read("raw.events.v1")

@@ -49,7 +49,7 @@ class Stage:
                 self.keys[name] = opened.data_key("redactor", name)
         opened.close()
         self.say(self.site.documents())
-        self.keyring = self.start("byleave.sinks.keyring_main")
+        self.keyring = self.start("keyring")
         self.streams = [Stream(topic, endpoint, os.urandom(16)) for topic in TOPICS for endpoint in self.site.endpoints]
 
     def say(self, documents: list[tuple[str, bytes, bytes]]) -> None:
@@ -61,10 +61,12 @@ class Stage:
             assert publisher.flush(20)
             publisher.close()
 
-    def start(self, module: str, *words: str, ready: bool = True) -> subprocess.Popen[str]:
+    def start(self, role: str, *words: str, ready: bool = True) -> subprocess.Popen[str]:
         log = (self.home / "log.txt").open("a")
-        process = subprocess.Popen([sys.executable, "-m", module, *words], stdout=subprocess.PIPE, stderr=log, text=True,
-                                   env={**os.environ, **self.environment})  # fmt: skip
+        command = [sys.executable, "-m", "byleave.deploy.cli", "run", role, *words]
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=log, text=True, env={**os.environ, **self.environment}
+        )
         log.close()
         self.processes.append(process)
         if ready:
@@ -73,7 +75,7 @@ class Stage:
         return process
 
     def sink(self, commit_s: float = 0.1, *, ready: bool = True) -> subprocess.Popen[str]:
-        return self.start("byleave.sinks.main", "--commit-s", str(commit_s), ready=ready)
+        return self.start("sink", "--commit-s", str(commit_s), ready=ready)
 
     def redactor(self) -> Producer:
         producer = Producer(producer_options(self.at.kafka("redactor"), **{"transactional.id": self.at.topic("redactor-t")}))

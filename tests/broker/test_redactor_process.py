@@ -126,7 +126,7 @@ def test_a_flood_of_bad_records_is_refused_record_by_record_and_stops_nothing(st
 
 def test_the_metrics_count_what_was_committed_and_show_no_name(stage: Stage) -> None:
     a = Endpoint(stage.site, "ep-a", b"a" * 16)
-    process = stage.start("byleave.processors.main", wait=False)
+    process = stage.start("redactor", wait=False)
     ready = json.loads(process.stdout.readline())
     assert (ready["role"], ready["pid"]) == ("redactor", process.pid)
     raw(stage, "ep-a", a.seal(typed(now_ms() - 60_000)))
@@ -217,7 +217,7 @@ def test_a_zombie_that_wakes_up_after_its_place_was_taken_writes_nothing(stage: 
 
 def test_wrong_configuration_is_one_sentence_and_exit_code_2(stage: Stage) -> None:
     (stage.home / "redactor" / "sign.key").chmod(0o644)
-    process = stage.start("byleave.processors.main", wait=False)
+    process = stage.start("redactor", wait=False)
     assert process.wait(20) == 2
     said = stage.log.read_text().strip().splitlines()[-1]
     assert said.startswith("byleave redactor: ")
@@ -228,6 +228,6 @@ def test_without_a_committed_offset_the_redactor_stops_and_says_what_to_do(stage
     admin = AdminClient(stage.kafka.conf("admin"))
     group = stage.site.name + "redactor"
     admin.delete_consumer_groups([group])[group].result(20)
-    process = stage.start("byleave.processors.main", wait=False)
+    process = stage.start("redactor", wait=False)
     assert process.wait(40) == 1
     assert "byleave topics apply" in stage.log.read_text()

@@ -24,7 +24,7 @@ def test_the_lake_holds_every_row_that_the_redactor_wrote(kafka: Any, site: str,
     with Stage(kafka, site, tmp_path) as stage:
         fleet = Fleet(stage, seed=11, batches=30, seconds=1.5)
         stage.redactor()
-        sink = stage.start("byleave.sinks.main", "--commit-s", "0.2")
+        sink = stage.start("sink", "--commit-s", "0.2")
         fleet.start()
         stage.all_ended(3)
         fleet.join()

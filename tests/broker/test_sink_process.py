@@ -73,7 +73,7 @@ def killed_while_records_arrive(stage: Stage, *, kills: int, seed: int) -> dict[
             if kill % 3 == 2:
                 stage.keyring.kill()
                 stage.keyring.wait(10)
-                stage.keyring = stage.start("byleave.sinks.keyring_main")
+                stage.keyring = stage.start("keyring")
             sink.kill()
             sink.wait(10)
             versions.append(stage.site.lake.head().version)
@@ -166,7 +166,7 @@ def test_without_a_keyring_the_lake_stops_and_nothing_is_written_plain(stage: St
     threading.Event().wait(1.5)
     assert sink.poll() is None
     assert stage.in_lake() == {"events": 0, "actions": 0}
-    stage.keyring = stage.start("byleave.sinks.keyring_main")
+    stage.keyring = stage.start("keyring")
     stage.all_arrived()
     assert stage.stop(sink) == 0
     stage.exact()
@@ -175,7 +175,7 @@ def test_without_a_keyring_the_lake_stops_and_nothing_is_written_plain(stage: St
 def test_a_wrong_setting_ends_with_one_sentence_and_code_two(stage: Stage) -> None:
     (stage.home / "trust" / "root.dsse").unlink()
     assert stage.sink(ready=False).wait(20) == 2
-    assert stage.start("byleave.sinks.keyring_main", ready=False).wait(20) == 2
+    assert stage.start("keyring", ready=False).wait(20) == 2
     said = (stage.home / "log.txt").read_text()
     assert f"byleave sink: {stage.home}/trust/root.dsse cannot be read" in said
     assert f"byleave keyring: {stage.home}/trust/root.dsse cannot be read" in said

@@ -139,7 +139,7 @@ def parse_raw(value: bytes | None) -> RawBatch:
 
 def verify_raw(batch: RawBatch, key: Ed25519PublicKey) -> None:
     """Raises Forged (`bad-signature`) unless the enrolled endpoint's key signed exactly these bytes."""
-    dsse.verify(key, batch.signature, RAW_TYPE, batch.header_bytes, batch.pointer, batch.text)
+    dsse.verify([key], batch.signature, RAW_TYPE, batch.header_bytes, batch.pointer, batch.text)
 
 
 def open_raw(batch: RawBatch, opener: Opener) -> tuple[tuple[Event, ...], Screen]:
@@ -227,8 +227,8 @@ class SealedBatch:
     sealed: bytes = field(repr=False)
 
 
-def verify_sanitized(value: bytes | None, redactor: Ed25519PublicKey) -> SealedBatch:
-    """A sanitized record whose header is true. Raises Forged: malformed, or not signed by the redactor."""
+def verify_sanitized(value: bytes | None, *redactor: Ed25519PublicKey) -> SealedBatch:
+    """A sanitized record whose header is true. Raises Forged: malformed, or signed by none of these keys of the redactor."""
     outer = codec.decode("sanitized_batch", value)
     dsse.verify(redactor, outer["signature"], SANITIZED_TYPE, outer["header"], outer["body"])
     fields = codec.decode_body("sanitized_header", outer["header"])

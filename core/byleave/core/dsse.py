@@ -33,12 +33,19 @@ def sign(key: Ed25519PrivateKey, payload_type: str, *parts: bytes) -> bytes:
     return key.sign(pae(payload_type, *parts))
 
 
-def verify(key: Ed25519PublicKey, signature: bytes, payload_type: str, *parts: bytes) -> None:
-    """Raises Forged (`bad-signature`) unless `signature` was made by `key` over exactly this."""
+def matches(key: Ed25519PublicKey, signature: bytes, payload_type: str, *parts: bytes) -> bool:
+    """Whether `signature` was made by `key` over exactly this."""
     try:
         key.verify(signature, pae(payload_type, *parts))
     except InvalidSignature:
-        raise Forged(f"{payload_type}: the signature does not match", reason="bad-signature") from None
+        return False
+    return True
+
+
+def verify(keys: Iterable[Ed25519PublicKey], signature: bytes, payload_type: str, *parts: bytes) -> None:
+    """Raises Forged (`bad-signature`) unless one of `keys` made `signature` over exactly this."""
+    if not any(matches(key, signature, payload_type, *parts) for key in keys):
+        raise Forged(f"{payload_type}: the signature does not match", reason="bad-signature")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,15 +92,9 @@ def signers(envelope: Envelope, payload_type: str, allowed: Sequence[Ed25519Publ
     """The distinct public keys of `allowed` that signed it: keys are counted, not key ids (DSSE, "threshold")."""
     if envelope.payload_type != payload_type:
         raise Forged(f"document type {envelope.payload_type!r}, expected {payload_type!r}", reason="wrong-type")
-    found = set()
-    for key in allowed:
-        for _, signature in envelope.signatures:
-            try:
-                verify(key, signature, payload_type, envelope.body)
-            except Forged:
-                continue
-            found.add(key.public_bytes_raw())
-    return frozenset(found)
+    signatures = [signature for _, signature in envelope.signatures]
+    found = (key for key in allowed if any(matches(key, one, payload_type, envelope.body) for one in signatures))
+    return frozenset(key.public_bytes_raw() for key in found)
 
 
 def _no_duplicates(pairs: list[tuple[str, object]]) -> Mapping[str, object]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import struct
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import IntEnum, IntFlag
 from sys import byteorder
 
@@ -157,7 +157,8 @@ def pack_text(events: Sequence[Event], hi_min: int) -> Record | None:
             modifiers.append(event.modifiers)
     if not index:
         return None
-    return {"names": list(names), "windows": [_window_record(w) for w in windows], "index": bytes(index),
+    table = [asdict(window) | {"title": window.title[:TITLE_CHARS_MAX]} for window in windows]
+    return {"names": list(names), "windows": table, "index": bytes(index),
             "kind": bytes(kind), "at": _little(at), "name": bytes(name), "modifiers": bytes(modifiers)}  # fmt: skip
 
 
@@ -198,7 +199,7 @@ def _unpack_text(events: list[Event | None], seq0: int, hi_min: int, columns: Re
     at = _column(columns["at"], "H", len(index))
     if not len(index) == len(kinds) == len(names) == len(modifiers):
         raise Forged("text columns differ in length", reason="count-mismatch")
-    windows = [_window(record) for record in columns["windows"]]
+    windows = [Window(**record) for record in columns["windows"]]
     table: list[str] = columns["names"]
     for n, place in enumerate(index):
         _claim(events, place)
@@ -246,12 +247,3 @@ def _column(raw: bytes, code: str, count: int) -> Sequence[int]:
         return struct.unpack(f"<{count}{code}", raw)
     except struct.error:
         raise Forged("a column's size is not its count", reason="count-mismatch") from None
-
-
-def _window_record(window: Window) -> Record:
-    return {"handle": window.handle, "app": window.app, "site": window.site, "title": window.title[:TITLE_CHARS_MAX],
-            "layout": window.layout, "secure": window.secure}  # fmt: skip
-
-
-def _window(record: Record) -> Window:
-    return Window(record["handle"], record["app"], record["site"], record["title"], record["layout"], record["secure"])

@@ -15,7 +15,7 @@ import queue
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from byleave.core import log, metrics
@@ -47,11 +47,9 @@ class Role:
     def stopped(self, seconds: float = 0.0) -> bool:
         """Whether it is to end; waits for at most so long to be told."""
         if not self._stopped:
-            try:
+            with suppress(queue.Empty):
                 self._told.get(timeout=seconds)
                 self._stopped = True
-            except queue.Empty:
-                pass
         return self._stopped
 
     @contextmanager

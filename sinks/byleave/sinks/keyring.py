@@ -22,7 +22,7 @@ from typing import Any
 from byleave.control import trust
 from byleave.control.documents import Manifest
 from byleave.core import metrics
-from byleave.core.batches import SealedBatch, open_sanitized, verify_sanitized
+from byleave.core.batches import open_sanitized, verify_sanitized
 from byleave.core.envelope import Randomness
 from byleave.core.errors import ByleaveError, Forged, Refused, Transient
 from byleave.core.keyring import KEYS_MAX, ReadRequest, ReleasedKeys
@@ -189,7 +189,8 @@ class Keyring:
         claimed: dict[str, Any] = {"person": person, "purpose": purpose}
         with self._lock:
             try:
-                batch = self._verified_record(record)
+                redactor = map(verify_key, trust.role_of(self._standing().root, "redactor").keys)
+                batch = verify_sanitized(record, *redactor)
                 header = batch.header
                 claimed |= {"level": int(header.level), "record": [header.raw_topic, header.raw_partition, header.raw_offset]}
                 self._reads_allowed({header.endpoint}, {header.subject})
@@ -252,16 +253,6 @@ class Keyring:
             raise Refused("the root has expired: no manifest can be believed", reason="root-expired")
         found = (trust.verify(root, "manifest", Manifest, one, site=root.site) for one in unverified)
         return {digest: document for document, digest in found}
-
-    def _verified_record(self, unverified: bytes) -> SealedBatch:
-        keys = trust.role_of(self._standing().root, "redactor").keys
-        for number, key in enumerate(keys, 1):
-            try:
-                return verify_sanitized(unverified, verify_key(key))
-            except Forged:
-                if number == len(keys):
-                    raise
-        raise Refused("the root names no redactor", reason="bad-signature")
 
     def _open_ticket(self, text: str) -> Ticket:
         level, _, wrapped = text.partition(".")

@@ -15,7 +15,6 @@ import binascii
 import json
 import os
 import ssl
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -31,8 +30,8 @@ from byleave.control.documents import Beacon, Root
 from byleave.control.watch import FRESH_MS, ControlWatch
 from byleave.core import metrics
 from byleave.core.clock import boot_ms, wall_ms
-from byleave.core.errors import Broken, ByleaveError, Forged, Misconfigured, Refused, Transient
-from byleave.core.keyring import REQUEST_BYTES_MAX, REQUEST_S_MAX, ReadRequest
+from byleave.core.errors import Broken, ByleaveError, Misconfigured, Refused, Transient
+from byleave.core.keyring import FAMILIES, REQUEST_BYTES_MAX, REQUEST_S_MAX, ReadRequest
 from byleave.core.role import Role, run
 from byleave.core.settings import Installation
 from byleave.core.topics import ENDPOINT
@@ -47,7 +46,7 @@ PAUSE_S = 1.0
 APART_PPM_MAX = 100
 """How much faster than the beacon service's clock this one may run: without it, a good clock would end all looks in a week."""
 CONNECTIONS_MAX = 64
-_STATUS = {Refused: 403, Forged: 400, Transient: 503, Broken: 500}
+_STATUS = {"Refused": 403, "Forged": 400, "Transient": 503, "Broken": 500}
 
 Record = dict[str, Any]
 
@@ -197,9 +196,8 @@ class _Connection(BaseHTTPRequestHandler):
             question = self._question()  # read whatever the answer: what stays unread would be taken for the next question
             answer, status = self._answer(self._principal(), question), 200
         except ByleaveError as error:
-            status = next(code for kind, code in _STATUS.items() if isinstance(error, kind))
-            family = next(kind.__name__ for kind in _STATUS if isinstance(error, kind))
-            answer = {"family": family, "reason": error.reason, "error": str(error)}
+            family = next(name for name, kind in FAMILIES.items() if isinstance(error, kind))
+            answer, status = {"family": family, "reason": error.reason, "error": str(error)}, _STATUS[family]
         except (TypeError, KeyError, ValueError, AttributeError, binascii.Error):  # a question of the wrong shape
             answer, status = {"family": "Refused", "reason": "malformed", "error": "the question is not of its form"}, 403
         body = json.dumps(answer).encode()
@@ -287,7 +285,3 @@ def _text(key: bytes) -> str:
 
 def _plain(text: str) -> bytes:
     return base64.b64decode(text, validate=True)
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

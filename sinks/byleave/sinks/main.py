@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 import time
 from collections.abc import Sequence
 
@@ -176,7 +175,3 @@ def _work(role: Role, given: argparse.Namespace) -> None:
     finally:
         worker.close()
     role.log.info("stopped")
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

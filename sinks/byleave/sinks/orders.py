@@ -8,7 +8,7 @@ Promises  whom an order is about is decided for it, not against it: an endpoint 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -122,12 +122,9 @@ def standing_of(knowledge: Knowledge, *, caught_up: bool) -> Standing:
     read = [halt for halt in stand if halt is not None]
     known = len(read) == len(stand) and knowledge.vouched(beacon) and not knowledge.conflict
     halted = tuple(halt.scope for halt in read if halt.what == "reads" or halt.what not in WHATS)
-    discards = tuple(_discards(knowledge, beacon.service_ms))
-    return Standing(knowledge.root, known, halted, discards, dict(knowledge.enrolments))
-
-
-def _discards(knowledge: Knowledge, service_ms: int) -> Iterable[Discard]:
-    return (order for order in (Discard(*found) for found in knowledge.discards()) if order.effective_ms <= service_ms)
+    discards = (Discard(*found) for found in knowledge.discards())
+    due = tuple(order for order in discards if order.effective_ms <= beacon.service_ms)
+    return Standing(knowledge.root, known, halted, due, dict(knowledge.enrolments))
 
 
 def _day(at_ms: int) -> str:

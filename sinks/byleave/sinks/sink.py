@@ -175,7 +175,7 @@ class Sink:
 
     def _verified(self, record: Received) -> SealedBatch:
         """A record that the redactor signed for exactly this topic and key. Raises Forged."""
-        batch = _signed(record.value, self._redactor_keys)
+        batch = verify_sanitized(record.value, *self._redactor_keys)
         header = batch.header
         table, level = SOURCES[record.topic.removeprefix(self._site)]
         if (TABLES[header.content], header.level) != (table, level) or record.key != header.endpoint.encode():
@@ -228,16 +228,6 @@ def fence(knowledge: Knowledge) -> Fence:
         return Waits("enrolment-unread") if answer == Refuses("unknown-endpoint") and early else answer
 
     return ask
-
-
-def _signed(value: bytes | None, keys: Sequence[Ed25519PublicKey]) -> SealedBatch:
-    for key in keys[:-1]:
-        try:
-            return verify_sanitized(value, key)
-        except Forged as error:
-            if error.reason != "bad-signature":
-                raise
-    return verify_sanitized(value, keys[-1])
 
 
 def _claim(header: SanitizedHeader) -> Claim:

@@ -35,10 +35,10 @@ def test_no_byte_can_change_from_one_part_to_another(one: list[bytes], two: list
 @given(st.binary(max_size=60), st.integers(0, 64 * 8 - 1))
 def test_a_flipped_bit_in_a_signature_is_refused(body: bytes, bit: int) -> None:
     signature = bytearray(dsse.sign(KEYS[0], "t", body))
-    dsse.verify(PUBLIC[0], bytes(signature), "t", body)
+    dsse.verify([PUBLIC[0]], bytes(signature), "t", body)
     signature[bit // 8] ^= 1 << bit % 8
     with pytest.raises(Forged):
-        dsse.verify(PUBLIC[0], bytes(signature), "t", body)
+        dsse.verify([PUBLIC[0]], bytes(signature), "t", body)
 
 
 def test_a_signature_for_another_type_or_key_or_of_another_length_is_refused() -> None:
@@ -50,7 +50,7 @@ def test_a_signature_for_another_type_or_key_or_of_another_length_is_refused() -
         (PUBLIC[0], b"x", "t"),
     ):
         with pytest.raises(Forged) as caught:
-            dsse.verify(key, sig, kind, b"body")
+            dsse.verify([key], sig, kind, b"body")
         assert caught.value.reason == "bad-signature"
 
 
