@@ -1,4 +1,5 @@
-"""`byleave bench [halt | redact | capture] [--json]`: the goals of this version, each from one run, with its machine."""
+"""`byleave bench [halt | redact | capture | endpoint | observer] [--json]`: the goals of this version, each from one run, with
+its machine; `observer` has none, it says what sizes and times give away."""
 
 from __future__ import annotations
 
@@ -16,11 +17,12 @@ from byleave.core.settings import load_installation
 from byleave.deploy import broker, pki
 
 HOP_EVENTS = 150_000
+OWN = ("halt", "redact", "capture", "endpoint", "observer")
 
 
 def main(argv: list[str]) -> int:
-    """All figures; with `halt`, `redact` or `capture` and their options those of it."""
-    if argv[:1] in (["halt"], ["redact"], ["capture"]):
+    """All figures; with `halt`, `redact`, `capture`, `endpoint` or `observer` and their options those of it."""
+    if argv and argv[0] in OWN:
         return int(importlib.import_module(f"bench.{argv[0]}").main(argv[1:]))
     parser = argparse.ArgumentParser("byleave bench", description=f"{main.__doc__} Each has a --help of its own.")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
