@@ -6,13 +6,18 @@ chat.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from byleave.core.events import Window
 from byleave.core.levels import Level
 from byleave.processors.policy import UNKNOWN, Policy
+from byleave.processors.redact import Span, find_spans
 from byleave.processors.rules import Rules
+
+LEVEL_WORDS: Mapping[int, str] = {
+    Level.SHAPE: "1 shape", Level.INTERNAL: "2 internal", Level.PEOPLE: "3 to review", Level.SECRET: "4 written nowhere",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,3 +61,9 @@ def record_level(start: Level, text: str, labels: Collection[str], rules: Rules)
         return level
     verdicts = rules.topics.judge(text, labels)
     return max([level, *(rules.policy.topics[topic] for verdict in verdicts for topic in verdict.topics)])
+
+
+def judge(text: str, start: Level, rules: Rules) -> tuple[list[Span], Level]:
+    """What must go from a text that stands by itself (a title, a line of a preview), and its level."""
+    spans = find_spans("", text, rules)
+    return spans, record_level(start, text, [span.label for span in spans], rules)

@@ -6,13 +6,12 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal
 
 import typer
 
-from byleave.processors.policy_cli import policy
+from byleave.processors.policy_cli import policy, rules_here
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -29,13 +28,6 @@ preview = typer.Typer(
 )
 app.add_typer(preview, name="preview")
 app.add_typer(policy, name="policy")
-
-
-class Form(StrEnum):
-    """How a recording is written."""
-
-    keys = "keys"
-    pynput = "pynput"
 
 
 @app.callback()
@@ -55,16 +47,15 @@ def live(
     """
     from byleave.core.errors import Misconfigured
     from byleave.processors.preview import Preview, preview_text
-    from byleave.processors.session import load_rules
 
     if text is None and as_json:
         raise Misconfigured("--json prints what a given text becomes; give it with --text")
     if text is None and not sys.stdin.isatty():
         raise Misconfigured("`preview live` reads keys from a terminal, and this is none; give the text with --text")
     if text is None:
-        _run(Preview(load_rules(), application))
+        _run(Preview(rules_here(), application))
         return
-    done = preview_text(text, application, load_rules())
+    done = preview_text(text, application, rules_here())
     if as_json:
         typer.echo(json.dumps(done.report(), ensure_ascii=False))
     else:
@@ -84,9 +75,8 @@ def text(file: Annotated[str, typer.Argument(help="JSON Lines, a text each; - is
     """
     from byleave.processors.preview_text import judged
     from byleave.processors.recording import read_objects
-    from byleave.processors.session import load_rules
 
-    rules = load_rules()
+    rules = rules_here()
     with _source(file) as (stream, size):
         for number, row, _ in _shown(read_objects(stream), size):
             _line(judged(number, row, rules))
@@ -97,7 +87,9 @@ def recording(
     file: Annotated[
         str, typer.Argument(help="A recording in JSON Lines, or its folder with events.jsonl; - is standard input.")
     ],
-    form: Annotated[Form, typer.Option(help="keys: a keystroke a line. pynput: events.jsonl of DuckTrack and OpenCUA.")],
+    form: Annotated[
+        Literal["keys", "pynput"], typer.Option(help="keys: a keystroke a line. pynput: events.jsonl of DuckTrack and OpenCUA.")
+    ],
     context: Annotated[
         str, typer.Option(help="The window of all of it: app=..., title=..., url=... with commas between.")
     ] = "",
@@ -115,15 +107,14 @@ def recording(
     from byleave.processors.preview import preview_recording
     from byleave.processors.preview_text import given_context, named_window
     from byleave.processors.recording import Reader, read_objects, screen_of
-    from byleave.processors.session import load_rules
 
-    rules, given = load_rules(), given_context(context)
+    rules, given = rules_here(), given_context(context)
     file = str(Path(file, "events.jsonl")) if Path(file).is_dir() else file
     size_px = screen_of(screen, None if file == "-" else Path(file))
     reader = Reader(lambda name, handle: named_window(name, handle, given, rules))
     with _source(file) as (stream, size):
         lines = _shown(read_objects(stream), size)
-        read = reader.keys if form is Form.keys else reader.pynput
+        read = reader.keys if form == "keys" else reader.pynput
         numbered = (pair for number, row, _ in lines for pair in read(number, row))
         for left in preview_recording(numbered, rules, size_px):
             if as_json:
@@ -167,16 +158,16 @@ def _table(session: Preview, *, live: bool) -> RenderableType:
     from rich.table import Table
     from rich.text import Text
 
-    from byleave.processors.preview import level_words
+    from byleave.processors.classify import LEVEL_WORDS
 
     account, context = session.state.account, session.state.hold.context
-    title = f"{session.app}: {context.app}, text is {level_words(context.text_level)}"
+    title = f"{session.app}: {context.app}, text is {LEVEL_WORDS[context.text_level]}"
     table = Table(title=title, title_justify="left", expand=True)
     for name, ratio in (("level", 1), ("what would leave", 4), ("why", 3)):
         table.add_column(name, ratio=ratio, overflow="fold")
     for row in session.left[-ROWS_SHOWN:]:
         shown = row.text if row.kind == "TYPE" else f"{row.kind.lower()} {row.text or '+'.join(row.keys)}".strip()
-        table.add_row(level_words(row.level), Text(shown), Text("\n".join(row.why)))
+        table.add_row(LEVEL_WORDS[row.level], Text(shown), Text("\n".join(row.why)))
     if live:
         table.add_row("held", Text(session.held(), style="dim"), Text("would read like this if it ended here", style="dim"))
     counts = (

@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from byleave.core.events import FocusEvent
 from byleave.core.levels import Level
 from byleave.core.rows import ActionKind, ActionRow
-from byleave.processors.classify import Context, record_level
+from byleave.processors.classify import Context, judge
 from byleave.processors.keyboard import MODIFIER_BITS, MODIFIER_NAMES
-from byleave.processors.redact import find_spans, sanitized_text
+from byleave.processors.redact import sanitized_text
 from byleave.processors.reduce import rounded
 from byleave.processors.rules import Rules
 
@@ -29,11 +29,9 @@ def switch_row(event: FocusEvent, context: Context, rules: Rules) -> tuple[int, 
     level, text, title = context.level, "", event.window.title
     labels: tuple[str, ...] = ()
     if title and context.text_level < Level.SECRET:
-        spans = find_spans("", title, rules)
-        found = tuple(span.label for span in spans)
-        raised = record_level(context.text_level, title, found, rules)
+        spans, raised = judge(title, context.text_level, rules)
         if raised < Level.SECRET:
-            level, text, labels = raised, sanitized_text(title, spans), found
+            level, text, labels = raised, sanitized_text(title, spans), tuple(span.label for span in spans)
     at_ms = rounded(event.at_ms)
     return level, ActionRow(
         ActionKind.SWITCH, at_ms, at_ms, context.app, text=text, redactions=labels, first=event.seq, last=event.seq
@@ -49,6 +47,7 @@ def held_row(now_ms: int, app: str, modifiers: Mapping[str, int], named: Mapping
     """Which keys are down as a second begins, with the time of their press; or None. Modifiers first, then named keys."""
     since_ms = now_ms - DOWN_MS_MAX
     held = {MODIFIER_BITS[name] for name, down_ms in modifiers.items() if down_ms > since_ms}
-    keys = [*(name for bit, name in MODIFIER_NAMES.items() if bit in held), *sorted(name for name, down_ms in named.items() if down_ms > since_ms)]
+    keys = tuple(name for bit, name in MODIFIER_NAMES.items() if bit in held)
+    keys += tuple(sorted(name for name, down_ms in named.items() if down_ms > since_ms))
     at_ms = now_ms // HELD_STEP_MS * HELD_STEP_MS
-    return ActionRow(ActionKind.HELD, at_ms, at_ms, app, keys=tuple(keys)) if keys else None
+    return ActionRow(ActionKind.HELD, at_ms, at_ms, app, keys=keys) if keys else None

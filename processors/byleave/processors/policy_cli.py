@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from byleave.control.officers_cli import Json, Officer, PassphraseFile, Propose, Sign, Submit, Yes
+from byleave.control.officers_cli import Officer, PassphraseFile, Propose, Sign, Submit, Yes
+from byleave.core.console import Json
 from byleave.core.errors import Misconfigured
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def explain(
     """
     from byleave.processors.explain import explained, overview
 
-    rules = _rules(file, None) if file else _in_force()
+    rules = _rules(file, None) if file else rules_here()
     report = explained(app, site, title, text, rules) if app or site or title or text else overview(rules)
     typer.echo(json.dumps(report, ensure_ascii=False) if as_json else "\n".join(report["words"]))
 
@@ -95,13 +96,18 @@ def _rules(file: Path, house: Path | None) -> Rules:
     return load_rules(_read(file), house=_words(house))
 
 
-def _in_force() -> Rules:
+def rules_here() -> Rules:
+    """The rules that the redactor of this installation decides by; where none is installed, those that are shipped."""
     from byleave.core.settings import load_installation
-    from byleave.processors.main import rules_in_force
-    from byleave.processors.rules import load_rules
 
     at = load_installation()
-    return rules_in_force(at) if (at.home / "trust" / "root.dsse").is_file() else load_rules()
+    if (at.home / "trust" / "root.dsse").is_file():
+        from byleave.processors.main import rules_in_force
+
+        return rules_in_force(at)
+    from byleave.processors.rules import load_rules
+
+    return load_rules()
 
 
 def _words(house: Path | None) -> frozenset[str]:

@@ -11,9 +11,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from byleave.core.batches import AdmittedBatch, Boundary, Content, Origin, RawHeader
+from byleave.core.batches import AdmittedBatch, Boundary, Origin, RawHeader
 from byleave.core.events import EVENTS_MAX, Event, FocusEvent, KeyEvent, Kind, Screen, Window
 from byleave.core.levels import Level
+from byleave.core.rows import ActionRow
 from byleave.processors.lexicon import load_labels
 from byleave.processors.recording import START_MS, Numbered
 from byleave.processors.redact import find_spans, sanitized_text
@@ -77,24 +78,15 @@ class Left:
 
 def left_of(rows: Rows) -> list[Left]:
     """The action rows of a batch and the runs of events that nothing left of, in the order in which they were done."""
-    found = [
-        Left(
-            level,
-            row.kind.value,
-            row.text,
-            row.keys,
-            row.redactions,
-            row.start_ms,
-            row.first,
-            row.last,
-            row.clear,
-            pyautogui(row),
-        )
-        for level, some in rows.actions.items()
-        for row in some
-    ]
+    found = [_left(level, row) for level, some in rows.actions.items() for row in some]
     found += [Left(Level.SECRET, NOTHING, "", (), labels, at, first, last) for at, first, last, labels in rows.hidden]
     return sorted(found, key=lambda left: (left.first if left.first >= 0 else _next(found, left.at_ms), left.at_ms))
+
+
+def _left(level: int, row: ActionRow) -> Left:
+    return Left(
+        level, row.kind.value, row.text, row.keys, row.redactions, row.start_ms, row.first, row.last, row.clear, pyautogui(row)
+    )
 
 
 def _next(found: list[Left], at_ms: int) -> int:
@@ -112,7 +104,6 @@ class Preview:
     seq: int = 0
     state: EndpointState = field(default_factory=EndpointState, repr=False)
     left: list[Left] = field(default_factory=list, repr=False)
-    key_rows: int = 0
 
     def begin(self) -> None:
         """Puts the focus on the application."""
@@ -148,15 +139,13 @@ class Preview:
             "level": int(context.text_level),
             "rows": [asdict(row) for row in self.left],
             "why": {label: WHY[label] for label in labels},
-            "key_rows": self.key_rows,
             "account": asdict(self.state.account),
         }
 
     def _feed(self, events: list[Event], boundary: Boundary = Boundary.NONE) -> None:
         batch, rows = batch_of(events, self.seq, self.now_ms, boundary=boundary), Rows()
         self.seq += len(events)
-        out = feed(self.state, batch, self.rules, rows)
-        self.key_rows += sum(sanitized.header.rows for sanitized in out if sanitized.header.content is Content.EVENTS)
+        feed(self.state, batch, self.rules, rows)
         for row in left_of(rows):
             if row.kind != NOTHING or not self.left or self.left[-1] != row:
                 self.left.append(row)
@@ -178,18 +167,16 @@ def preview_recording(numbered: Iterable[Numbered], rules: Rules, screen: Screen
 
     Raises what the source raises, and Refused if its times are none.
     """
-    run: Left | None = None
+    before: Left | None = None
     for left in _decided(numbered, rules, screen):
-        if run is not None and left == run and not left.redactions:
-            run = replace(run, last=left.last)  # nothing leaves of what follows either
+        if before is not None and left == before and left.kind == NOTHING and not left.redactions:
+            before = replace(before, last=left.last)  # nothing leaves of what follows either
             continue
-        if run is not None:
-            yield run
-        run = left if left.kind == NOTHING else None
-        if run is None:
-            yield left
-    if run is not None:
-        yield run
+        if before is not None:
+            yield before
+        before = left
+    if before is not None:
+        yield before
 
 
 def _decided(numbered: Iterable[Numbered], rules: Rules, screen: Screen) -> Iterator[Left]:
@@ -216,10 +203,3 @@ def _cut(numbered: Iterable[Numbered], places: array[int]) -> Iterator[tuple[lis
         places.append(place)
         events.append(event)
     yield events, Boundary.END
-
-
-def level_words(level: int) -> str:
-    """A level in words that need no table."""
-    return {
-        Level.SHAPE: "1 shape", Level.INTERNAL: "2 internal", Level.PEOPLE: "3 to review", Level.SECRET: "4 written nowhere",
-    }[Level(level)]  # fmt: skip

@@ -10,10 +10,10 @@ from urllib.parse import urlsplit
 from byleave.core.errors import Forged, Misconfigured
 from byleave.core.events import TITLE_CHARS_MAX, Window
 from byleave.core.levels import Level
-from byleave.processors.classify import context_of, record_level
+from byleave.processors.classify import context_of, judge
 from byleave.processors.policy import UNKNOWN
 from byleave.processors.preview import WHY
-from byleave.processors.redact import Span, find_spans, sanitized_text
+from byleave.processors.redact import Span, sanitized_text
 from byleave.processors.rules import Rules
 
 WORK_APP = "code"
@@ -70,9 +70,8 @@ def judged(number: int, row: Mapping[str, Any], rules: Rules) -> dict[str, Any]:
     except TypeError:
         form = "{id, text, context?: {app, title, url, channel}}"
         raise Forged(f"line {number} is not of the form {form}, all of it text", reason="malformed") from None
-    spans = find_spans("", text, rules)
+    spans, level = judge(text, here.text_level, rules)
     labels = [span.label for span in spans]
-    level = record_level(here.text_level, text, labels, rules)
     why = [f"{label}: {WHY[label]}" for label in dict.fromkeys(labels)]
     if level < Level.SECRET or not labels:
         topics = (topic for verdict in rules.topics.judge(text, labels) for topic in verdict.topics)

@@ -90,9 +90,11 @@ class Reader:
     def keys(self, number: int, row: dict[str, Any]) -> Iterator[Numbered]:
         """The events of a line of the keys form. Keys come up at once, shift before the next key that needs none."""
         try:
-            index, kind, text = _whole(row["index"]), row["kind"], row.get("text", "")
+            index, kind, text = _whole(row["index"]), row["kind"], row.get("text")
+            if not isinstance(text, str | None):
+                raise TypeError
             self._clock(float(row["t_ms"]))
-            yield from ((index, event) for event in self._key_line(kind, text, str(row.get("window", ""))))
+            yield from ((index, event) for event in self._key_line(kind, text or "", str(row.get("window", ""))))
         except (ValueError, TypeError, KeyError, OverflowError):
             raise Forged(f"line {number} is not of the keys form", reason="malformed") from None
 
@@ -130,19 +132,16 @@ class Reader:
         elif kind == "paste" and text:
             yield self._key(text if len(text) <= KEY_CHARS_MAX else "", Kind.PASTE)
         elif kind == "ctrl_backspace":
-            for name, what in (
-                ("ctrl_l", Kind.PRESS),
-                ("backspace", Kind.PRESS),
-                ("backspace", Kind.RELEASE),
-                ("ctrl_l", Kind.RELEASE),
-            ):
-                yield self._key(name, what, Modifiers.CONTROL if name == "backspace" else Modifiers.NONE)
+            yield self._key("ctrl_l")
+            yield self._key("backspace", Kind.PRESS, Modifiers.CONTROL)
+            yield self._key("backspace", Kind.RELEASE, Modifiers.CONTROL)
+            yield self._key("ctrl_l", Kind.RELEASE)
         elif kind == "shift":
             self.held.add("shift")
             yield self._key("shift")
         elif kind == "click":
-            yield PointerEvent(self._number(), self.now_ms, Kind.BUTTON_DOWN, 0, 0, 1)
-            yield PointerEvent(self._number(), self.now_ms, Kind.BUTTON_UP, 0, 0, 1)
+            for what in (Kind.BUTTON_DOWN, Kind.BUTTON_UP):
+                yield PointerEvent(self._number(), self.now_ms, what, 0, 0, 1)
         elif kind in _KEY_KINDS or kind == "caps_lock":
             self.caps ^= kind == "caps_lock"
             yield self._key(kind)

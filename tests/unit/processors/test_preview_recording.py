@@ -180,7 +180,7 @@ def test_the_screen_is_given_or_lies_beside_the_file(tmp_path: Path) -> None:
     [b"{", b"[]", b"\xff\xfe", b"7", b'{"index":0}', b'{"index":-1,"t_ms":0,"kind":"char","text":"a"}', b"[" * 100_000,
      b'{"index":0,"t_ms":1e400,"kind":"char","text":"a"}', b'{"index":0,"t_ms":0,"kind":"hunter2","text":"a"}',
      b'{"index":0,"t_ms":0,"kind":"char","text":"hunter2"}', b'{"index":0,"t_ms":0,"kind":"char","text":7}',
-     b'{"index":0,"t_ms":0,"kind":["char"],"text":"a"}'],
+     b'{"index":0,"t_ms":0,"kind":"paste","text":["hunter2"]}', b'{"index":0,"t_ms":0,"kind":["char"],"text":"a"}'],
 )  # fmt: skip
 def test_a_bad_line_is_named_by_number_and_never_quoted(rules: Rules, line: bytes) -> None:
     with pytest.raises(Forged, match=r"^line 2 is not") as caught:

@@ -154,6 +154,11 @@ def test_it_goes_from_hand_to_hand_and_into_the_redactors_folder(home: Path, tmp
     assert "wibbleforge" in rules_in_force(load_installation()).vocabulary.words
     said = CliRunner().invoke(app, ["policy", "explain", "--app", "ledger", "--json"])
     assert json.loads(said.output)["rules"][0]["rule"] == "ledger"
+    typed = ("--text", "ship wibbleforge today", "--app", "ledger", "--json")
+    shown = CliRunner().invoke(app, ["preview", "live", *typed])
+    assert "ship wibbleforge today" in shown.output, "a preview decides by the policy in force, as the stream does"
+    (home / "redactor" / "policy.dsse").write_bytes(b"{}")
+    assert isinstance(CliRunner().invoke(app, ["preview", "live", *typed]).exception, Forged), "and by no other in its place"
 
 
 def test_check_tells_each_error_and_a_good_file_is_good(tmp_path: Path) -> None:
