@@ -49,8 +49,8 @@ _OPENS = re.compile(r"(?:<|\$\{|\{\{ ?)$")
 _INVISIBLE = frozenset(("Cf", "Cc", "Co", "Cn", "Cs"))
 GROUPED_DIGITS_MIN = 7
 """So many digits in a row of number tokens are one long number."""
-SPELLED_LETTERS_MIN = 3
-"""So many single letters in a row spell something."""
+SPELLED_LETTERS_MIN, SPELLED_MIXED_MIN = 3, 6
+"""So many single letters in a row spell something; so many letters and digits too."""
 
 
 def find_spans(context: str, text: str, rules: Rules, *, open_left: bool = False, open_right: bool = False) -> list[Span]:
@@ -146,7 +146,8 @@ def _groups(text: str, tokens: list[Token]) -> None:
         digits = token.what in (What.SMALL, What.NUMBER) and token.lower[-1].isdigit()
         if not digits and token.what is not What.LETTER:
             continue
-        same = bool(group) and digits == group[-1].lower[-1].isdigit()
+        single = bool(group) and len(group[-1].lower) == len(token.lower) == 1
+        same = single or (bool(group) and digits == group[-1].lower[-1].isdigit())
         if not same or not _GROUP_GAP.fullmatch(text, group[-1].end, token.start):
             _end_group(group)
             group = []
@@ -157,7 +158,8 @@ def _groups(text: str, tokens: list[Token]) -> None:
 def _end_group(group: list[Token]) -> None:
     size = sum(char.isdigit() for token in group for char in token.lower)
     long = len(group) > 1 and size >= GROUPED_DIGITS_MIN
-    if long or (size == 0 and len(group) >= SPELLED_LETTERS_MIN):
+    mixed = len(group) >= SPELLED_MIXED_MIN and 0 < size < len(group)
+    if long or mixed or (size == 0 and len(group) >= SPELLED_LETTERS_MIN):
         for token in group:
             token.label = token.label or ("NUMBER" if long else "WORD")
 

@@ -91,7 +91,7 @@ FOUND = [
     ("jolanta dot wrona at mail dot example", "jolanta dot wrona at mail dot example", "EMAIL"),
     ("four one one one one one", "four one one one one one", "NUMBER"),
     ("login as bluewhale", "bluewhale", "USERNAME"),
-    ("/home/bluewhale/x", "bluewhale", "USERNAME"),
+    ("/ho" "me/bluewhale/x", "bluewhale", "USERNAME"),
     ("password: hunter2", "hunter2", "PASSWORD"),
     ("the password is correct horse battery staple", "correct horse battery staple", "PASSWORD"),
     ("my pw's tr0ub4dor&3", "tr0ub4dor&3", "PASSWORD"),
