@@ -53,6 +53,8 @@ def _is_between(text: str, before: Token, token: Token, after: Token) -> bool:
 def doubt_lines(text: str, tokens: list[Token]) -> None:
     """Where most words of a line are unknown, those that are known may be of another language too, and go."""
     line: list[Token] = []
+    if sum(token.what is What.UNKNOWN for token in tokens) < FOREIGN_WORDS_MIN:
+        return
     for token in tokens:
         if line and "\n" in text[line[-1].end : token.start]:
             _end_line(text, line)

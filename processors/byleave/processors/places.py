@@ -25,6 +25,8 @@ _NAME_FIELDS = frozenset(("name", "names", "given", "surname", "firstname", "las
 _PERSON_FIELDS = frozenset(("first", "last", "family", "given", "surname", "middle", "firstname", "lastname", "fullname"))
 _MEDICAL_CUES = frozenset(("dx", "rx", "diagnosis", "diagnosed", "treated", "suffering", "suffers", "symptoms"))
 _MEDICAL_PAIRS = load_words("medical_pairs")
+_PAIR_ENDS = frozenset(end for pair in _MEDICAL_PAIRS for end in (pair.rsplit("_")[-1], pair.rsplit("_")[-1] + "s"))
+_CAPITALS, _STRANGE = frozenset((What.CAPITAL, What.NAMELIKE)), frozenset((What.UNKNOWN, What.IDENTIFIER, What.HALF))
 _READING = re.compile(r"\d{1,4}(?:\.\d{1,2})?|[clst]\d{1,2}")
 
 
@@ -34,7 +36,7 @@ def judge_places(text: str, tokens: list[Token], vocabulary: Vocabulary) -> None
     for place, token in enumerate(tokens):
         what = token.what
         before, after = tokens[place - 1] if place else None, tokens[place + 1] if place < last else None
-        capital = what in (What.CAPITAL, What.NAMELIKE) and not token.label
+        capital = what in _CAPITALS and not token.label
         if capital and before is not None and _is_called(text, before, token):
             token.label = "NAME"
         elif not token.label and (what is What.NAMELIKE or (token.lower in GRAMMAR and token.lower in vocabulary.given)):
@@ -42,14 +44,12 @@ def judge_places(text: str, tokens: list[Token], vocabulary: Vocabulary) -> None
             acts = token.lower in vocabulary.given and after is not None and after.lower in _VERBS
             if not shouted and (_is_name(text, before, token, after) or (acts and text[token.start].isupper())):
                 token.label = "NAME"
-        elif what in (What.UNKNOWN, What.IDENTIFIER, What.HALF):
-            known = token.lower.removesuffix("'s") in vocabulary.names
-            shaped = text[token.start].isupper() and token.lower.replace("-", "").replace("'", "").isalpha()
-            if token.label == "WORD" and (known or shaped):
+        elif what in _STRANGE:
+            if token.label == "WORD" and _is_shaped_as_name(text, token, vocabulary):
                 token.label = "NAME"
         elif token.label == "MEDICAL" and what is What.MEDICAL:
             _readings(text, token, tokens[place + 1 : place + 6])
-        elif before is not None and f"{before.lower}_{token.lower.removesuffix('s')}" in _MEDICAL_PAIRS:
+        elif before is not None and token.lower in _PAIR_ENDS and _is_pair(before.lower, token.lower):
             before.label = token.label = "MEDICAL"
         elif token.lower in _MEDICAL_CUES:
             for value in tokens[place + 1 : place + 4]:
@@ -57,8 +57,19 @@ def judge_places(text: str, tokens: list[Token], vocabulary: Vocabulary) -> None
                     value.label = "MEDICAL"
 
 
+def _is_pair(first: str, second: str) -> bool:
+    return f"{first}_{second.removesuffix('s')}" in _MEDICAL_PAIRS
+
+
+def _is_shaped_as_name(text: str, token: Token, vocabulary: Vocabulary) -> bool:
+    shaped = text[token.start].isupper() and token.lower.replace("-", "").replace("'", "").isalpha()
+    return shaped or token.lower.removesuffix("'s") in vocabulary.names
+
+
 def same_names(text: str, tokens: list[Token]) -> None:
     """What is a name once is one everywhere in the text, and so is what "and" joins with one."""
+    if all(token.label != "NAME" for token in tokens):
+        return
     known = {token.lower for token in tokens if token.label == "NAME" and token.what is What.NAMELIKE}
     for token in tokens:
         if token.what is What.NAMELIKE and not token.label and token.lower in known:

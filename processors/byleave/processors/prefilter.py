@@ -13,8 +13,8 @@ _REPEAT = re.compile(r"\{(\d+),(\d+)\}")
 _POSSESSIVE = re.compile(r"([})])\+")
 _DISPUTED = re.compile("[\x0b\x0c\x1c-\x1f\u0130\u0131\u017f\u212a]")
 """Blanks to `re` that are none to Hyperscan or the other way round, and letters beyond ASCII that `re` takes for s, i and k."""
-COMPILE_CHARS = 250_000
-"""Compiled only when so much has been read without it: by then that has cost as much as compiling does (1.5 s)."""
+COMPILE_CHARS = 50_000
+"""Compiled (1.5 s of CPU) only when so much has been read without it (0.3 s): a short run never pays for it."""
 REPEAT_MAX = 8
 """Longer repetitions make the automaton large and its compilation slow."""
 

@@ -42,6 +42,7 @@ NUMBERED = frozenset(("NAME", "USERNAME", "EMAIL", "PHONE", "ADDRESS", "IP"))
 """Labels whose values are told apart within one record."""
 _RANK = {label: rank for rank, label in enumerate(LABELS)}
 _GONE = {What.UNKNOWN: "WORD", What.HALF: "WORD", What.NUMBER: "NUMBER", What.IDENTIFIER: "WORD", What.MEDICAL: "MEDICAL"}
+_MAYBE_CODE, _NUMBERS = frozenset((What.UNKNOWN, What.HALF)), frozenset((What.SMALL, What.NUMBER))
 _JOINED = re.compile(r"\s{0,2},?\s{0,2}|[^\w\n]{0,4}")
 """What may stand between two parts of one thing."""
 _GROUP_GAP = re.compile(r"[ .\-/()]{1,3}")
@@ -64,7 +65,7 @@ def find_spans(context: str, text: str, rules: Rules, *, open_left: bool = False
     if not tokens:
         return []
     for token in tokens:
-        token.label = token.label or _GONE.get(token.what, "")
+        token.label = _GONE.get(token.what, "")
     _code(whole, tokens, vocabulary)
     _groups(whole, tokens)
     _patterns(whole, tokens, rules)
@@ -133,6 +134,8 @@ def safe_cut(text: str, spans: list[Span], limit: int) -> int:
 def _code(text: str, tokens: list[Token], vocabulary: Vocabulary) -> None:
     """Lets unknown words through that can only be names in code, by where they stand and what they look like."""
     for token in tokens:
+        if token.what not in _MAYBE_CODE:
+            continue
         base = token.lower.removesuffix("'s")
         unknown = token.what is What.UNKNOWN and base not in vocabulary.family and is_ordinary(base, vocabulary)
         if (unknown or token.what is What.HALF) and stands_as_code(text, token.start, token.end):
@@ -143,12 +146,13 @@ def _groups(text: str, tokens: list[Token]) -> None:
     """Long numbers that are written in groups, and words that are spelled letter by letter."""
     group: list[Token] = []
     for token in tokens:
-        digits = token.what in (What.SMALL, What.NUMBER) and token.lower[-1].isdigit()
+        digits = token.what in _NUMBERS and token.lower[-1].isdigit()
         if not digits and token.what is not What.LETTER:
             continue
         single = bool(group) and len(group[-1].lower) == len(token.lower) == 1
         same = single or (bool(group) and digits == group[-1].lower[-1].isdigit())
-        if not same or not _GROUP_GAP.fullmatch(text, group[-1].end, token.start):
+        gap = text[group[-1].end : token.start] if same else ""
+        if gap != " " and not _GROUP_GAP.fullmatch(gap):
             _end_group(group)
             group = []
         group.append(token)
@@ -191,15 +195,19 @@ def _holds_a_place(text: str, token: Token, label: str) -> bool:
 def _spans(text: str, tokens: list[Token], base: int) -> list[Span]:
     """Labelled tokens as spans of the text behind `base`; neighbours with next to nothing between them are one."""
     out: list[Span] = []
+    start = end = -1
+    label = ""
     for token in tokens:
         if not token.label or token.end <= base:
             continue
-        start, label = max(token.start - base, 0), token.label
-        if out and (_JOINED if label == out[-1].label else CLOSE).fullmatch(text, base + out[-1].end, base + start):
-            last = out.pop()
-            start, label = last.start, max(last.label, label, key=_RANK.__getitem__)
-        out.append(Span(start, token.end - base, label))
-    return out
+        gap = text[end : token.start]
+        if label and (gap == " " or (_JOINED if label == token.label else CLOSE).fullmatch(gap)):
+            label = label if label == token.label else max(label, token.label, key=_RANK.__getitem__)
+        else:
+            out += [Span(start - base, end - base, label)] if label else []
+            start, label = max(token.start, base), token.label
+        end = token.end
+    return [*out, Span(start - base, end - base, label)] if label else out
 
 
 def redactor(rules: Rules) -> Callable[[str], list[tuple[int, int, str]]]:

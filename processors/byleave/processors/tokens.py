@@ -58,6 +58,9 @@ _LETTERS = re.compile(r"(?:[^\W\d_]['’])?[^\W\d_]+(?:['’][^\W\d_]{1,2})?$") 
 _ONE = re.compile(r"[^\s(){}\[\]<>,;\"'`|=:/\\“”‘’…]+")  # noqa: RUF001
 """Without the punctuation that joins several things."""
 _CUTS = (re.compile(r"[^\s(){}\[\]<>,;\"'`|=“”‘’…?&]+"), re.compile(r"[^:/\\]+"))  # noqa: RUF001
+_Cuts = tuple[re.Pattern[str], ...]
+_Known = dict[str, tuple[str, str, int, What | None]]
+"""What runs of one text are: each is judged once. Never kept for longer: it holds what was typed."""
 _DIGITS = re.compile(r"[\d.,/:\-]+")
 _LISTED = re.compile(r"\d{1,4}(?:[.]\d{1,2})?(?:,\d{1,4}(?:[.]\d{1,2})?)+,?")
 _THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+(?:[.]\d{1,2})?")
@@ -93,28 +96,30 @@ _EXEMPT = re.compile(
 def tokens_of(text: str, vocabulary: Vocabulary) -> list[Token]:
     """All tokens of `text`, in order; punctuation by itself is none."""
     out: list[Token] = []
+    known: _Known = {}
     words, names = vocabulary.words, vocabulary.names
     for run in _RUN.finditer(text):
         raw = run.group()
         if raw in words and raw not in names and len(raw) > 1:
             out.append(Token(run.start(), run.end(), What.WORD, raw))
         else:
-            _analyse(raw, run.start(), vocabulary, out)
+            _analyse(raw, run.start(), vocabulary, known, out)
     return out
 
 
-def _analyse(raw: str, start: int, vocabulary: Vocabulary, out: list[Token], cuts: tuple[re.Pattern[str], ...] = _CUTS) -> None:
+def _analyse(raw: str, start: int, vocabulary: Vocabulary, known: _Known, out: list[Token], cuts: _Cuts = _CUTS) -> None:
     """The tokens of a run, without the punctuation around it; cut at inner punctuation unless it is one thing as a whole."""
-    core, offset = _trimmed(raw)
-    if not core:
-        return
+    if raw not in known:
+        core, offset = _trimmed(raw)
+        option = raw == f"-{core}" and _is_option(core, vocabulary)
+        known[raw] = core, core.lower(), offset, What.EXEMPT if option else _what(core, vocabulary) if core else None
+    core, lower, offset, what = known[raw]
     start += offset
-    what = What.EXEMPT if raw == f"-{core}" and _is_option(core, vocabulary) else _what(core, vocabulary)
-    if what is not None or not cuts:
-        out.append(Token(start, start + len(core), what or What.IDENTIFIER, core.lower()))
+    if core and (what is not None or not cuts):
+        out.append(Token(start, start + len(core), what or What.IDENTIFIER, lower))
         return
-    for part in cuts[0].finditer(core):
-        _analyse(part.group(), start + part.start(), vocabulary, out, cuts[1:])
+    for part in cuts[0].finditer(core) if core else ():
+        _analyse(part.group(), start + part.start(), vocabulary, known, out, cuts[1:])
 
 
 def _is_option(core: str, vocabulary: Vocabulary) -> bool:
