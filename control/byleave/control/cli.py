@@ -15,8 +15,9 @@ import typer
 
 from byleave.control import officers_cli
 from byleave.control.documents import Halt, Scope
-from byleave.control.officers_cli import Json, Lift, Officer, PassphraseFile, Propose, Sign, Submit, Yes
+from byleave.control.officers_cli import Lift, Officer, PassphraseFile, Propose, Sign, Submit, Yes
 from byleave.core.clock import wall_ms
+from byleave.core.console import Json, say
 from byleave.core.errors import Misconfigured, Refused
 from byleave.core.settings import load_installation
 
@@ -138,7 +139,7 @@ def resume(
         raise Misconfigured("to change who may capture, or the manifest, say --propose FILE: others must read it first")
     report = deciding.resume_here(at, lift)
     text = f"Epoch {report['epoch']} is out; {len(report['lifted'])} orders lifted, {report['standing']} still stand."
-    _say(report, text, as_json)
+    say(report, text, as_json)
 
 
 @app.command()
@@ -156,7 +157,7 @@ def board(
     settled = True
     for report in ordering.boards(load_installation(), order, endless=watch):
         settled = all(found["settled"] for found in report["orders"])
-        _say(report, "\n".join(_board_lines(report)), as_json)
+        say(report, "\n".join(_board_lines(report)), as_json)
     raise typer.Exit(0 if settled else 1)
 
 
@@ -174,7 +175,7 @@ def enrol(
     at = load_installation()
     bootstrap.dev_site(at.home, at.site, [_endpoint(text) for text in endpoint], wall_ms(), secrets.token_bytes)
     published = ordering.publish_missing(at)
-    _say({"published": published}, f"{len(published)} documents published; `byleave me consent` is next.", as_json)
+    say({"published": published}, f"{len(published)} documents published; `byleave me consent` is next.", as_json)
 
 
 @me.command()
@@ -197,14 +198,14 @@ def consent(
     name = consenting.endpoint_here(at.home, endpoint)
     if withdraw:
         report = consenting.withdraw(at, name)
-        _say(report, f"Your consent is withdrawn. {name} captures nothing from now on.", as_json)
+        say(report, f"Your consent is withdrawn. {name} captures nothing from now on.", as_json)
         return
     offer = consenting.read_offer(at, name)
     if not as_json:
         typer.echo("\n".join(plain_words(offer.manifest)))
     if not yes and not typer.confirm("Do you agree to this?", default=False, err=True):
         raise Refused("not agreed: nothing was signed, nothing is captured", reason="no-consent")
-    _say(
+    say(
         consenting.agree(at, name, offer),
         "Agreed and signed. Take it back at any time: byleave me consent --withdraw",
         as_json,
@@ -278,7 +279,3 @@ def _board_lines(report: dict[str, Any]) -> Iterable[str]:
         yield "No order to stop is in force."
         for row in report["endpoints"]:
             yield f"  {row['endpoint']:<24} consent: {row['consent']}"
-
-
-def _say(report: dict[str, Any], text: str, as_json: bool) -> None:
-    typer.echo(json.dumps(report, sort_keys=True) if as_json else text)

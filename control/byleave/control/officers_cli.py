@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from byleave.core.clock import wall_ms
+from byleave.core.console import Json, say
 from byleave.core.errors import Misconfigured
 from byleave.core.settings import load_installation
 
@@ -23,7 +23,6 @@ app = typer.Typer(no_args_is_help=True)
 root = typer.Typer(help="The root of all trust: roles, keys, thresholds.", no_args_is_help=True)
 keys = typer.Typer(help="Officers' keys: one file each, sealed under a passphrase.", no_args_is_help=True)
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 Propose = Annotated[Path | None, typer.Option(help="Write a proposal to this new file; nothing is signed yet.")]
 Sign = Annotated[Path | None, typer.Option(help="Read this proposal in plain words, and add one officer's signature.")]
 Submit = Annotated[Path | None, typer.Option(help="Publish this proposal, if enough officers have signed it.")]
@@ -55,7 +54,7 @@ def keys_new(
     public = officers.seal_officer(out or path, secrets.token_bytes(KEY_BYTES), passphrase)
     report = {"name": name, "file": str(out or path), "key": public, "fingerprint": officers.fingerprint(public)}
     text = f"{name}: {report['file']}\n  public key  {public}\n  fingerprint {report['fingerprint']}"
-    _say(report, text + "\nIt may sign once a root names it: byleave root rotate --add ROLE=HEX@GROUP", as_json)
+    say(report, text + "\nIt may sign once a root names it: byleave root rotate --add ROLE=HEX@GROUP", as_json)
 
 
 @keys.command("list")
@@ -73,7 +72,7 @@ def keys_list(as_json: Json = False) -> None:
     for row in rows:
         worked = "never tried" if row["worked_days_ago"] is None else f"{row['worked_days_ago']} d ago"
         lines.append(f"  {row['key'][:16]} {row['group']:<10} {row['here'] or '-':<14} {worked:<12} {', '.join(row['roles'])}")
-    _say({"root": knowledge.root.version, "keys": rows}, "\n".join(lines), as_json)
+    say({"root": knowledge.root.version, "keys": rows}, "\n".join(lines), as_json)
 
 
 @keys.command("rehearse")
@@ -86,7 +85,7 @@ def keys_rehearse(officer: Officer, passphrase_file: PassphraseFile = None, as_j
 
     at = load_installation()
     report = {"officer": officer, **deciding.rehearse(at, open_key(at, officer, passphrase_file)())}
-    _say(report, f"The key of {officer} works; the board knows.", as_json)
+    say(report, f"The key of {officer} works; the board knows.", as_json)
 
 
 @root.command("show")
@@ -110,7 +109,7 @@ def root_show(as_json: Json = False) -> None:
             pinned, "  NOT what trust/root.pin says"
         )
     )
-    _say({**asdict(found), "digest": digests[found.version], "pinned": pinned}, "\n".join(lines), as_json)
+    say({**asdict(found), "digest": digests[found.version], "pinned": pinned}, "\n".join(lines), as_json)
     raise typer.Exit(1 if pinned is False else 0)
 
 
@@ -196,7 +195,7 @@ def calendar(as_json: Json = False) -> None:
             lines.append(f"  {row.level.upper():<7} {when:>9}  {row.what} {row.name}: {row.who}")
         seen.add(row.what)
     levels = {row.level for row in rows}
-    _say({"rows": [asdict(row) for row in rows]}, "\n".join(lines), as_json)
+    say({"rows": [asdict(row) for row in rows]}, "\n".join(lines), as_json)
     raise typer.Exit(1 if levels & {rules.Level.URGENT, rules.Level.OVER} else 0)
 
 
@@ -217,17 +216,17 @@ def handle(
 
     if propose is not None:
         words = deciding.write_proposal(propose, *make())
-        _say(
+        say(
             {"file": str(propose), "words": words}, "\n".join([*words, f"Written to {propose}; nobody has signed it."]), as_json
         )
     elif sign is not None:
         lacking = deciding.sign_file(at, sign, agree, key)
-        _say({"file": str(sign), "missing": lacking}, "Signed. " + ("; ".join(lacking) or f"Enough: --submit {sign}"), as_json)
+        say({"file": str(sign), "missing": lacking}, "Signed. " + ("; ".join(lacking) or f"Enough: --submit {sign}"), as_json)
     elif submit is not None:
         report = deciding.submit_file(at, submit, alone=alone)
         stopped = "root" in report and "epoch" not in report
         text = "Published: " + ", ".join(f"{name} {value}" for name, value in report.items() if value != [])
-        _say(report, text + (". EVERYBODY STOPS until a state follows: byleave resume --propose" if stopped else ""), as_json)
+        say(report, text + (". EVERYBODY STOPS until a state follows: byleave resume --propose" if stopped else ""), as_json)
 
 
 def open_key(at: Installation, name: str, passphrase_file: Path | None) -> Callable[[], Any]:
@@ -248,7 +247,3 @@ def _ask(name: str, passphrase_file: Path | None, *, new: bool) -> Ask:
     if passphrase_file is not None:
         return lambda: read_private(passphrase_file).decode(errors="replace").rstrip("\r\n")
     return lambda: str(typer.prompt(f"Passphrase of {name}", hide_input=True, confirmation_prompt=new, err=True))
-
-
-def _say(report: dict[str, Any], text: str, as_json: bool) -> None:
-    typer.echo(json.dumps(report, sort_keys=True) if as_json else text)

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import json
 import sys
 import traceback
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn, cast
 
 import typer
 
+from byleave.core.console import Json, say
 from byleave.core.errors import ByleaveError, Misconfigured
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ ROOMS = ("byleave.control.cli", "byleave.producers.cli", "byleave.processors.cli
 
 ENDPOINTS_DEFAULT = ("ep-a", "ep-b", "ep-c")
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 EndpointNames = Annotated[
     list[str] | None,
     typer.Option("--endpoint", help="An endpoint's name; may be repeated. Default: those with a certificate."),
@@ -118,7 +117,7 @@ def up(endpoint: EndpointNames = None, as_json: Json = False) -> None:
     changed = provision.apply(installation.kafka("admin"), installation.site, load_catalogue(), fleet)
     report = {"bootstrap": running.bootstrap, "pid": running.pid, "ready_s": round(running.ready_s, 1)}
     text = f"Kafka is up at {running.bootstrap} (process {running.pid}); {len(changed)} topics, settings and ACLs put in place."
-    _print({**report, "home": str(home), "endpoints": list(fleet), "changed": len(changed)}, text, as_json)
+    say({**report, "home": str(home), "endpoints": list(fleet), "changed": len(changed)}, text, as_json)
 
 
 @app.command()
@@ -134,7 +133,7 @@ def down(as_json: Json = False) -> None:
     roles = process.end_all(home / "run")
     was_up = broker.stop(home)
     text = f"Stopped: {', '.join([*roles, *(['Kafka'] if was_up else [])]) or 'nothing, for nothing ran'}."
-    _print({"was_up": was_up, "roles": roles}, text, as_json)
+    say({"was_up": was_up, "roles": roles}, text, as_json)
 
 
 @app.command()
@@ -150,10 +149,10 @@ def status(as_json: Json = False) -> None:
     running = broker.status(installation.home)
     found = {"up": running is not None, "home": str(installation.home), "site": installation.site}
     if running is None:
-        _print(found, f"Kafka is not running; its state is in {installation.home}. `byleave up` starts it.", as_json)
+        say(found, f"Kafka is not running; its state is in {installation.home}. `byleave up` starts it.", as_json)
         raise typer.Exit(1)
     found |= {"bootstrap": running.bootstrap, "pid": running.pid}
-    _print(found, f"Kafka runs at {running.bootstrap} (process {running.pid}), site {installation.site}", as_json)
+    say(found, f"Kafka runs at {running.bootstrap} (process {running.pid}), site {installation.site}", as_json)
 
 
 @topics.command("apply")
@@ -167,7 +166,7 @@ def topics_apply(endpoint: EndpointNames = None, principal: Principal = "admin",
     conf, site, catalogue, fleet = _cluster(principal, endpoint)
     changed = provision.apply(conf, site, catalogue, fleet)
     text = "\n".join([*(f"was {drift}" for drift in changed), f"{len(changed)} differences put right under {site}"])
-    _print({"site": site, "changed": [str(d) for d in changed]}, text, as_json)
+    say({"site": site, "changed": [str(d) for d in changed]}, text, as_json)
 
 
 @topics.command("check")
@@ -181,7 +180,7 @@ def topics_check(endpoint: EndpointNames = None, principal: Principal = "ops", a
     conf, site, catalogue, fleet = _cluster(principal, endpoint)
     drifts = provision.check(conf, site, catalogue, fleet)
     text = "\n".join(str(drift) for drift in drifts) or f"Everything under {site} is as the catalogue says."
-    _print({"site": site, "drift": [str(d) for d in drifts]}, text, as_json)
+    say({"site": site, "drift": [str(d) for d in drifts]}, text, as_json)
     if drifts:
         raise typer.Exit(1)
 
@@ -190,15 +189,12 @@ def merge(target: typer.Typer, room: typer.Typer) -> None:
     """Adds a room's commands, and its groups by name: several rooms have something to say under `run`."""
     target.registered_commands.extend(room.registered_commands)
     for group in room.registered_groups:
-        ours = next((g for g in target.registered_groups if g.name == group.name), None)
-        if ours is None or ours.typer_instance is None or group.typer_instance is None:
-            fresh = typer.Typer(no_args_is_help=True)
-            if group.typer_instance is not None:
-                fresh.info.help = group.typer_instance.info.help
-                merge(fresh, group.typer_instance)
-            target.add_typer(fresh, name=str(group.name or ""))
-        else:
-            merge(ours.typer_instance, group.typer_instance)
+        theirs = cast(typer.Typer, group.typer_instance)
+        ours = next((g.typer_instance for g in target.registered_groups if g.name == group.name), None)
+        if ours is None:
+            ours = typer.Typer(no_args_is_help=True, help=theirs.info.help)
+            target.add_typer(ours, name=group.name)
+        merge(ours, theirs)
 
 
 def main() -> None:
@@ -230,10 +226,6 @@ def _cluster(principal: str, endpoint: list[str] | None) -> tuple[dict[str, str 
     installation = load_installation()
     fleet = tuple(endpoint) if endpoint else endpoints_in(installation.pki)
     return installation.kafka(principal), installation.site, load_catalogue(), fleet
-
-
-def _print(report: dict[str, object], text: str, as_json: bool) -> None:
-    typer.echo(json.dumps(report, sort_keys=True) if as_json else text)
 
 
 def _fail_unforeseen(error: Exception) -> NoReturn:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import getpass
-import io
 import json
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from enum import StrEnum
+from itertools import chain
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from byleave.core.console import Json, say
 from byleave.core.errors import Forged, Misconfigured
 
 if TYPE_CHECKING:
@@ -33,8 +35,6 @@ lake, ledger, keys = (typer.Typer(no_args_is_help=True, help=text) for text in (
     "The encrypted training lake.", "The record of every look.", "Data keys."))  # fmt: skip
 for name, group in {"lake": lake, "ledger": ledger, "keys": keys}.items():
     app.add_typer(group, name=name)
-
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 
 
 class Format(StrEnum):
@@ -76,7 +76,7 @@ def lake_read(
         batches = read(LocalLake(at.home / "lake"), keyring, look, time.monotonic)
         rows = _write(form, look, _first(batches, most), stream)
     report = {"rows": rows, "table": table, "level": level, "purpose": purpose, "out": str(out) if out else None}
-    _print(report, f"{rows} rows of {table} up to level {level}; the look is on record", as_json, to_stderr=out is None)
+    say(report, f"{rows} rows of {table} up to level {level}; the look is on record", as_json, err=out is None)
 
 
 @lake.command("snapshot")
@@ -96,7 +96,7 @@ def lake_snapshot(as_json: Json = False) -> None:
     newest, count = snapshots[-1], len(files)
     report = {"version": newest.version, "digest": newest.digest, "files": count, "rows": rows, "offsets": dict(newest.offsets)}
     lines = [f"snapshot {newest.version}, {count} files", *(f"  {name}: {count} rows" for name, count in sorted(rows.items()))]
-    _print(report, "\n".join(lines), as_json)
+    say(report, "\n".join(lines), as_json)
 
 
 @app.command("who-read")
@@ -112,7 +112,7 @@ def who_read(
     found = [line for line in _ledger_lines() if line.entry["what"] in LOOKS and _about(line.entry, subject, snapshot)]
     rows = [{"entry": line.index, "at_ms": line.at_ms, **line.entry} for line in found]
     lines = [_sentence(line) for line in found] or ["nobody, by the ledger"]
-    _print({"looks": rows, "count": len(rows)}, "\n".join(lines), as_json)
+    say({"looks": rows, "count": len(rows)}, "\n".join(lines), as_json)
 
 
 @ledger.command("verify")
@@ -135,7 +135,7 @@ def ledger_verify(
         if (snapshot.version, snapshot.digest) not in recorded:
             raise Forged(f"snapshot {snapshot.version} of the lake is not on record", reason="ledger")
     text = f"{newest.size} entries and {len(snapshots)} snapshots verify; head {newest}"
-    _print({"entries": newest.size, "head": str(newest), "snapshots": len(snapshots)}, text, as_json)
+    say({"entries": newest.size, "head": str(newest), "snapshots": len(snapshots)}, text, as_json)
 
 
 @keys.command("destroy")
@@ -159,7 +159,7 @@ def keys_destroy(
     at = load_installation()
     with closing(KeyringClient(at.keyring, at.certificate(principal))) as keyring:
         gone = keyring.destroy(subject, day)
-    _print({"destroyed": gone}, f"{len(gone)} keys destroyed and on record", as_json)
+    say({"destroyed": gone}, f"{len(gone)} keys destroyed and on record", as_json)
 
 
 def _ledger_lines(head: str | None = None) -> Iterator[Line]:
@@ -213,59 +213,37 @@ def _output(out: Path | None) -> Iterator[IO[bytes]]:
             raise
 
 
-def _write(form: Format, look: Look, batches: Iterable[pa.RecordBatch], stream: IO[bytes]) -> int:
+def _write(form: Format, look: Look, batches: Iterator[pa.RecordBatch], stream: IO[bytes]) -> int:
+    """Rows as they come, a table at the end; nothing, not even a header, before the look is allowed. How many there were."""
     import pyarrow as pa
 
-    rows = 0
+    first = next(batches, None)
+    rows, batches = 0, chain([] if first is None else [first], batches)
     if form is Format.ARROW:
-        first = next(iterator := iter(batches), None)  # nothing is written, not even a schema, before the look is allowed
         with pa.ipc.new_stream(stream, look.schema()) as writer:
-            for batch in (*(() if first is None else (first,)), *iterator):
+            for batch in batches:
                 writer.write_batch(batch)
                 rows += batch.num_rows
         return rows
-    text = _Lines(form, look, stream)
-    for batch in batches:
-        for row in batch.to_pylist():
-            text.add(row)
-        rows += batch.num_rows
-    text.end()
-    return rows
-
-
-class _Lines:
-    """Rows as text: JSON lines and CSV as they come, a table at the end."""
-
-    def __init__(self, form: Format, look: Look, stream: IO[bytes]) -> None:
-        self._form, self._names, self._stream, self._rows = form, look.names(), stream, list[list[str]]()
-
-    def add(self, row: dict[str, Any]) -> None:
+    text, table = codecs.getwriter("utf-8")(stream), [[*look.names()]]
+    lines = csv.writer(text, lineterminator="\n")
+    if form is Format.CSV:
+        lines.writerow(look.names())
+    for row in chain.from_iterable(batch.to_pylist() for batch in batches):
+        rows += 1
         plain = {name: value.hex() if isinstance(value, bytes) else value for name, value in row.items()}
-        if self._form is Format.JSONL:
-            self._stream.write(json.dumps(plain, ensure_ascii=False).encode() + b"\n")
-            return
-        self._rows.append([" ".join(v) if isinstance(v, list) else "" if v is None else str(v) for v in plain.values()])
-        if self._form is Format.CSV and len(self._rows) >= 1_000:
-            self._flush_csv()
-
-    def end(self) -> None:
-        if self._form is Format.CSV:
-            self._flush_csv()
-        elif self._form is Format.TABLE:
-            self._stream.write(_aligned([[*self._names], *self._rows]).encode())
-        self._stream.flush()
-
-    def _flush_csv(self) -> None:
-        buffer = io.StringIO()
-        csv.writer(buffer, lineterminator="\n").writerows([[*self._names], *self._rows] if self._names else self._rows)
-        self._stream.write(buffer.getvalue().encode())
-        self._names, self._rows = (), []
+        cells = [" ".join(v) if isinstance(v, list) else "" if v is None else str(v) for v in plain.values()]
+        if form is Format.JSONL:
+            text.write(json.dumps(plain, ensure_ascii=False) + "\n")
+        elif form is Format.CSV:
+            lines.writerow(cells)
+        else:
+            table.append(cells)
+    text.write(_aligned(table) if form is Format.TABLE else "")
+    stream.flush()
+    return rows
 
 
 def _aligned(rows: list[list[str]]) -> str:
     widths = [min(32, max(len(row[n]) for row in rows)) for n in range(len(rows[0]))]
     return "".join("  ".join(v[:w].ljust(w) for v, w in zip(row, widths, strict=True)).rstrip() + "\n" for row in rows)
-
-
-def _print(report: Mapping[str, object], text: str, as_json: bool, *, to_stderr: bool = False) -> None:
-    typer.echo(json.dumps(report, sort_keys=True) if as_json else text, err=to_stderr)

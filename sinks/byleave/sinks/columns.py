@@ -69,13 +69,8 @@ def open_text(key: bytes, endpoint: str, session: bytes, level: int, row: int, s
 
 
 def _identity(header: SanitizedHeader, count: int) -> dict[str, pa.Array]:
-    values = {
-        "subject": header.subject, "endpoint": header.endpoint, "session": header.session, "epoch": header.epoch,
-        "level": int(header.level), "key_id": header.key_id, "manifest": header.manifest.hex(), "policy": header.policy,
-        "raw_partition": header.raw_partition, "raw_offset": header.raw_offset,
-    }  # fmt: skip
-    types = dict(_IDENTITY)
-    same = {name: pa.repeat(pa.scalar(value, types[name]), count) for name, value in values.items()}
+    values = header.record() | {"manifest": header.manifest.hex()}
+    same = {name: pa.repeat(pa.scalar(values[name], kind), count) for name, kind in _IDENTITY if name != "row"}
     return {**same, "row": pa.array(range(header.row0, header.row0 + count), pa.int64())}
 
 
