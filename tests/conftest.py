@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka.admin import AdminClient
+from narrowed import narrowed
 
 from byleave.core.settings import Installation, load_installation
 from byleave.core.topics import grants, load_catalogue
@@ -89,7 +90,7 @@ def free_ports() -> broker.Ports:
 def site(kafka: Kafka) -> Iterator[str]:
     """A prefix of its own with the whole catalogue applied, two partitions where the catalogue has more; removed afterwards."""
     prefix, catalogue, admin_conf = f"t{secrets.token_hex(4)}.", load_catalogue(), kafka.conf("admin")
-    provision.apply(admin_conf, prefix, catalogue, ENDPOINTS, partitions=PARTITIONS)
+    provision.apply(admin_conf, prefix, narrowed(catalogue, PARTITIONS), ENDPOINTS)
     yield prefix
     admin = AdminClient(admin_conf)
     topics = [name for name in admin.list_topics(timeout=20).topics if name.startswith(prefix)]

@@ -36,6 +36,7 @@ from confluent_kafka.admin import (
     ResourcePatternType,
     ResourceType,
 )
+from narrowed import narrowed
 
 from byleave.control import bootstrap, desk, ordering
 from byleave.control.admission import Admitted, Claim, Refuses, decide
@@ -484,7 +485,7 @@ class HaltFleet:
         self.at = load_installation(self.environment)
         people = [(name, f"person-{name}", "team-1") for name in self.names]
         bootstrap.dev_site(self.home, self.at.site, people, wall_ms(), os.urandom, consent=True)
-        provision.apply(self.at.kafka("admin"), self.at.site, load_catalogue(), self.names, partitions=PARTITIONS)
+        provision.apply(self.at.kafka("admin"), self.at.site, narrowed(load_catalogue(), PARTITIONS), self.names)
         ordering.publish_missing(self.at)
         self._open_foreign()
         self.beacon = self.role("beacon")

@@ -14,6 +14,7 @@ import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 from halt_fleet import LEASE_MS, HaltFleet, await_true
+from narrowed import narrowed
 
 from byleave.control import desk, ordering
 from byleave.control.bootstrap import documents_to_publish
@@ -164,7 +165,7 @@ def remade(admin: AdminClient, at: Installation, endpoints: Sequence[str]) -> No
     names = [at.topic(topic.name) for topic in load_catalogue().topics if topic.name.startswith("control.")]
     for done in admin.delete_topics(names, operation_timeout=20).values():
         done.result(timeout=25)
-    provision.apply(at.kafka("admin"), at.site, load_catalogue(), endpoints, partitions=2)
+    provision.apply(at.kafka("admin"), at.site, narrowed(load_catalogue(), 2), endpoints)
 
 
 def restored(fleet: HaltFleet, state: bytes) -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from narrowed import narrowed
 
 from byleave.control import bootstrap, desk
 from byleave.control.documents import CANARY, Halt
@@ -87,7 +88,7 @@ def stage(kafka: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stag
     env = {**kafka.env(prefix), "BYLEAVE_HOME": str(home), "BYLEAVE_PKI": str(home / "pki"),
            "BYLEAVE_KEYRING": f"127.0.0.1:{broker.free_ports(1)[0]}"}  # fmt: skip
     at = load_installation(env)
-    provision.apply(kafka.conf("admin"), prefix, catalogue, (CANARY,), partitions=2)
+    provision.apply(kafka.conf("admin"), prefix, narrowed(catalogue, 2), (CANARY,))
     bootstrap.dev_site(home, prefix, [(CANARY, "person-canary", "team-c")], clock.wall_ms(), os.urandom, consent=True)
     for topic, key, value in bootstrap.documents_to_publish(home):
         desk.publish(at, next(w for w in catalogue.topic(topic).writers if w != ENDPOINT), [(topic, key, value)])

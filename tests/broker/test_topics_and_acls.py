@@ -21,6 +21,7 @@ from confluent_kafka.admin import (
     ResourcePatternType,
     ResourceType,
 )
+from narrowed import narrowed
 
 from byleave.core.errors import Broken, Refused
 from byleave.core.topics import ENDPOINT, load_catalogue
@@ -77,12 +78,12 @@ def temporary(admin: AdminClient) -> Iterator:
 
 
 def drift(kafka, site: str) -> list[str]:
-    found = provision.check(kafka.conf("ops"), site, CATALOGUE, ENDPOINTS, partitions=PARTITIONS)
+    found = provision.check(kafka.conf("ops"), site, narrowed(CATALOGUE, PARTITIONS), ENDPOINTS)
     return [str(d) for d in found]
 
 
 def apply(kafka, site: str) -> list[str]:
-    changed = provision.apply(kafka.conf("admin"), site, CATALOGUE, ENDPOINTS, partitions=PARTITIONS)
+    changed = provision.apply(kafka.conf("admin"), site, narrowed(CATALOGUE, PARTITIONS), ENDPOINTS)
     return [str(d) for d in changed]
 
 
@@ -150,7 +151,7 @@ def test_a_topic_too_many_is_named_but_never_deleted(kafka, site: str, admin: Ad
 def test_another_number_of_partitions_stops_apply_before_it_changes_anything(kafka, site: str, admin: AdminClient) -> None:
     settle(admin.delete_acls([filter_of(acl(f"{site}raw.events.v1", "redactor", AclOperation.READ))]))
     with pytest.raises(Broken, match="partitions"):
-        provision.apply(kafka.conf("admin"), site, CATALOGUE, ENDPOINTS, partitions=PARTITIONS + 1)
+        provision.apply(kafka.conf("admin"), site, narrowed(CATALOGUE, PARTITIONS + 1), ENDPOINTS)
     assert f"missing acl allow User:redactor read literal topic {site}raw.events.v1" in drift(kafka, site)
 
 
@@ -275,7 +276,7 @@ def test_only_the_redactor_has_transactions_and_only_under_its_own_name(kafka, s
 
 def test_a_principal_without_rights_can_neither_apply_nor_check(kafka, site: str) -> None:
     with pytest.raises(Refused, match="AUTHORIZATION"):
-        provision.check(kafka.conf("ml"), site, CATALOGUE, ENDPOINTS, partitions=PARTITIONS)
+        provision.check(kafka.conf("ml"), site, narrowed(CATALOGUE, PARTITIONS), ENDPOINTS)
     with pytest.raises(Refused, match="AUTHORIZATION"):
-        provision.apply(kafka.conf("ops"), f"{site[:-1]}-new.", CATALOGUE, ENDPOINTS, partitions=PARTITIONS)
+        provision.apply(kafka.conf("ops"), f"{site[:-1]}-new.", narrowed(CATALOGUE, PARTITIONS), ENDPOINTS)
     assert not [t for t in AdminClient(kafka.conf("admin")).list_topics(timeout=20).topics if t.startswith(f"{site[:-1]}-new.")]

@@ -112,37 +112,25 @@ def parse_catalogue(text: str) -> Catalogue:
 
 def grants(catalogue: Catalogue, site: str, endpoints: Iterable[str]) -> tuple[Grant, ...]:
     """Every operation that anybody is allowed, sorted; all else is denied by the broker's default."""
-    fleet = tuple(endpoints)
+    fleet, found = tuple(endpoints), set[Grant]()
 
-    def holders(name: str) -> tuple[str, ...]:
-        return fleet if name == ENDPOINT else (name,)
+    def allow(name: str, kind: str, resource: str, *operations: str, prefixed: bool = False) -> None:
+        for who in fleet if name == ENDPOINT else (name,):
+            found.update(Grant(who, kind, resource, prefixed, operation) for operation in operations)
 
-    found: set[Grant] = set()
     for topic in catalogue.topics:
-        full = site + topic.name
         for role in topic.writers:
-            found |= {Grant(who, "topic", full, False, op) for who in holders(role) for op in ("write", "describe")}
+            allow(role, "topic", site + topic.name, "write", "describe")
         for role in topic.readers:
-            found |= {Grant(who, "topic", full, False, op) for who in holders(role) for op in ("read", "describe")}
+            allow(role, "topic", site + topic.name, "read", "describe")
+    for endpoint in fleet:  # librdkafka asks for a group even to assign(); a prefix would also match a neighbour's name
+        allow(endpoint, "group", site + endpoint, "read", "describe")
     for principal in catalogue.principals:
-        found |= _own_grants(principal, site, holders(principal.name))
-    return tuple(sorted(found, key=lambda g: (g.principal, g.resource_type, g.resource, g.operation)))
-
-
-def _own_grants(principal: Principal, site: str, holders: tuple[str, ...]) -> set[Grant]:
-    """Groups and transactional ids. An endpoint's group is named after itself: librdkafka asks for one even to assign()."""
-    found: set[Grant] = set()
-    for who in holders:
-        group = principal.group or (who if principal.name == ENDPOINT else "")
-        if group:
-            shared = principal.name != ENDPOINT  # a prefix of one endpoint's name would also match its neighbour's
-            found |= {Grant(who, "group", site + group, shared, op) for op in ("read", "describe")}
+        if principal.group:
+            allow(principal.name, "group", site + principal.group, "read", "describe", prefixed=True)
         if principal.transactional:
-            name = site + principal.transactional
-            found |= {Grant(who, "transactional_id", name, True, op) for op in ("write", "describe")}
-        if principal.name == "brake":
-            found |= {Grant(who, "cluster", "kafka-cluster", False, op) for op in ("alter", "describe")}
-        if principal.name == "ops":
-            found |= {Grant(who, "topic", site, True, op) for op in ("describe", "describe_configs")}
-            found |= {Grant(who, "cluster", "kafka-cluster", False, op) for op in ("describe",)}
-    return found
+            allow(principal.name, "transactional_id", site + principal.transactional, "write", "describe", prefixed=True)
+    allow("brake", "cluster", "kafka-cluster", "alter", "describe")
+    allow("ops", "topic", site, "describe", "describe_configs", prefixed=True)
+    allow("ops", "cluster", "kafka-cluster", "describe")
+    return tuple(sorted(found, key=lambda g: (g.principal, g.resource_type, g.resource, g.operation)))

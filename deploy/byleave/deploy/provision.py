@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from confluent_kafka import Consumer, TopicPartition
@@ -59,16 +59,13 @@ class Drift:
         return f"{self.state} {self.kind} {self.name}{detail}"
 
 
-def apply(
-    conf: Options, site: str, catalogue: Catalogue, endpoints: Iterable[str], *, partitions: int | None = None
-) -> list[Drift]:
+def apply(conf: Options, site: str, catalogue: Catalogue, endpoints: Iterable[str]) -> list[Drift]:
     """Makes the cluster match, as a super user, and returns what it had to change; a second run changes nothing.
 
-    `partitions` overrides the catalogue's for topics with more than one. Raises Broken if an existing topic has another number
-    of partitions (they carry state: eos rule 1), Transient if the brokers do not answer, Refused if they deny it.
+    Raises Broken if an existing topic has another number of partitions (they carry state: eos rule 1), Transient if the brokers
+    do not answer, Refused if they deny it.
     """
-    admin, catalogue = AdminClient(dict(conf)), narrowed(catalogue, partitions)
-    right = set(grants(catalogue, site, endpoints))
+    admin, right = AdminClient(dict(conf)), set(grants(catalogue, site, endpoints))
     drifts = _check(admin, site, catalogue, right)
     wanted = {site + topic.name: topic for topic in catalogue.topics}
     for drift in drifts:
@@ -84,24 +81,13 @@ def apply(
     return drifts
 
 
-def check(
-    conf: Options, site: str, catalogue: Catalogue, endpoints: Iterable[str], *, partitions: int | None = None
-) -> list[Drift]:
+def check(conf: Options, site: str, catalogue: Catalogue, endpoints: Iterable[str]) -> list[Drift]:
     """Every topic, setting and ACL that is missing, different or extra, sorted. Needs only what principal `ops` may do.
 
     An ACL outside the prefix is named if it reaches into the site (resource `*` or a shorter prefix), though `apply` leaves it
     alone. Raises Transient if the brokers do not answer, Refused if they deny it.
     """
-    catalogue = narrowed(catalogue, partitions)
     return _check(AdminClient(dict(conf)), site, catalogue, set(grants(catalogue, site, endpoints)))
-
-
-def narrowed(catalogue: Catalogue, partitions: int | None) -> Catalogue:
-    """With so many partitions. A topic of one has a total order that its readers rely on: that one stays as it is."""
-    if partitions is None:
-        return catalogue
-    topics = (topic if topic.partitions == 1 else replace(topic, partitions=partitions) for topic in catalogue.topics)
-    return replace(catalogue, topics=tuple(topics))
 
 
 def configs_of(topic: Topic) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from narrowed import narrowed
 
 from byleave.core.topics import Grant, grants, load_catalogue
 from byleave.deploy import broker, provision
@@ -29,7 +30,7 @@ def test_ciphertext_is_not_compressed(name: str) -> None:
 
 def test_no_override_gives_a_topic_with_one_order_a_second_partition() -> None:
     for topic in CATALOGUE.topics:
-        [found] = [t for t in provision.narrowed(CATALOGUE, 3).topics if t.name == topic.name]
+        [found] = [t for t in narrowed(CATALOGUE, 3).topics if t.name == topic.name]
         assert found.partitions == (1 if topic.partitions == 1 else 3)
 
 
