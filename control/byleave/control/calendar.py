@@ -16,14 +16,13 @@ from byleave.control import trust
 from byleave.control.documents import LevelPolicy, Root
 from byleave.control.knowledge import Knowledge
 from byleave.control.rollcall import rehearsed_ms
+from byleave.control.roots import DAY_MS, OFFICERS
 from byleave.core.errors import Forged
 
-DAY_MS = 86_400_000
 SOON_MS, URGENT_MS = 14 * DAY_MS, 3 * DAY_MS
 REHEARSED_MS = 90 * DAY_MS
 RECIPIENT_MS = 30 * DAY_MS
 """How long the redactor may open with one key: a state names it, and a state lives no longer."""
-OFFICERS = ("root", "halt", "resume", "manifest", "enrol")
 
 
 class Level(StrEnum):

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from functools import partial
 from types import MappingProxyType
 from typing import Any
@@ -90,6 +90,8 @@ class Knowledge(Orders):
         """The newest word of each subject: a yes to one manifest, or its withdrawal."""
         self._early: dict[str, list[bytes]] = {}
         self._spoken: set[str] = set()
+        self.spoken: Set[str] = self._spoken
+        """Subjects who ever gave or withdrew a consent; nobody leaves, whatever becomes of an enrolment."""
         self._folds: dict[str, Callable[[bytes | None], Any]] = {
             "control.state.v1": self._learn_state, "control.halt.v1": self._learn_halt, "control.beacon.v1": self._learn_beacon,
             "control.manifest.v1": self._learn_manifest, "control.enrolment.v1": self._learn_enrolment,
@@ -144,11 +146,6 @@ class Knowledge(Orders):
         enrolment = self._enrolments.get(endpoint)
         consent = self._consents.get(enrolment.subject) if enrolment else None
         return consent is not None and consent.given and consent.manifest == manifest
-
-    @property
-    def spoken(self) -> frozenset[str]:
-        """Subjects who ever gave or withdrew a consent; nobody leaves, whatever becomes of an enrolment."""
-        return frozenset(self._spoken)
 
     def begun_ms(self, epoch: int) -> int:
         """Before this, nothing of an epoch can have been captured: its first beacon if that was heard, else what states say."""

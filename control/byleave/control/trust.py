@@ -32,14 +32,12 @@ def load_root(unverified: bytes | None, site: str) -> Root:
     Raises Forged. Its expiry is checked where there is a time to check it against.
     """
     envelope = _strict(unverified)
-    root = load(Root, envelope.body)
-    if root.site != site:
-        raise Forged(f"a root of another site than {site}", reason="wrong-site")
+    root, _ = _of_site(Root, envelope, site)
     if len({role.name for role in root.roles}) != len(root.roles):
         raise Forged("a role stands twice in the root", reason="malformed")
     for role in root.roles:
         _check_role(role)
-    _signed(root, "root", Root.TYPE, envelope)
+    _signed(root, "root", Root, envelope)
     return root
 
 
@@ -48,21 +46,21 @@ def load_next(root: Root, unverified: bytes | None, site: str) -> Root:
     fresh = load_root(unverified, site)
     if fresh.version != root.version + 1:
         raise Forged(f"root {fresh.version} does not follow root {root.version}", reason="broken-chain")
-    _signed(root, "root", Root.TYPE, _strict(unverified))
+    _signed(root, "root", Root, _strict(unverified))
     return fresh
 
 
 def verify(root: Root, role: str, kind: type[Document], unverified: bytes | None, *, site: str) -> tuple[Document, str]:
     """A document that `role` of `root` signed, and the digest of its body. Raises Forged."""
     envelope = _strict(unverified)
-    _signed(root, role, _type_of(kind), envelope)
+    _signed(root, role, kind, envelope)
     return _of_site(kind, envelope, site)
 
 
 def verify_by(key: Ed25519PublicKey, kind: type[Document], unverified: bytes | None, *, site: str) -> tuple[Document, str]:
     """A document that one enrolled key signed (requests, acks, consents), and the digest of its body. Raises Forged."""
     envelope = _strict(unverified)
-    if not _counted(envelope, _type_of(kind), (key,)):
+    if not _counted(envelope, kind, (key,)):
         raise Forged(f"{kind.__name__}: not signed by the enrolled key", reason="bad-signature")
     return _of_site(kind, envelope, site)
 
@@ -89,25 +87,25 @@ def _strict(unverified: bytes | None) -> dsse.Envelope:
     return envelope
 
 
-def _signed(root: Root, role_name: str, payload_type: str, envelope: dsse.Envelope) -> None:
+def _signed(root: Root, role_name: str, kind: type[Any], envelope: dsse.Envelope) -> None:
     role = role_of(root, role_name)
     keys = tuple(verify_key(key) for key in role.keys)
-    found = _counted(envelope, payload_type, keys)
+    found = _counted(envelope, kind, keys)
     groups = {group for key, group in zip(role.keys, role.groups, strict=True) if bytes.fromhex(key) in found}
     if not found:
-        raise Forged(f"{payload_type}: no key of role {role_name} signed it", reason="bad-signature")
+        raise Forged(f"{kind.TYPE}: no key of role {role_name} signed it", reason="bad-signature")
     if len(found) < role.threshold or len(groups) < role.groups_min:
         needed = f"{role.threshold} keys of {role.groups_min} groups"
-        raise Forged(f"{payload_type}: {len(found)} keys of {len(groups)} groups, needs {needed}", reason="below-threshold")
+        raise Forged(f"{kind.TYPE}: {len(found)} keys of {len(groups)} groups, needs {needed}", reason="below-threshold")
 
 
-def _counted(envelope: dsse.Envelope, payload_type: str, allowed: tuple[Ed25519PublicKey, ...]) -> frozenset[bytes]:
+def _counted(envelope: dsse.Envelope, kind: type[Any], allowed: tuple[Ed25519PublicKey, ...]) -> frozenset[bytes]:
     """The distinct allowed keys that signed under their own name; one false signature in such a name spoils all."""
-    found = dsse.signers(envelope, payload_type, allowed)
+    found = dsse.signers(envelope, kind.TYPE, allowed)
     known = {dsse.key_id(key) for key in allowed}
     named = [key_id for key_id, _ in envelope.signatures if key_id in known]
     if len(set(named)) != len(named) or not set(named) <= {key.hex() for key in found}:
-        raise Forged(f"{payload_type}: a signature does not match, or a key signed twice", reason="bad-signature")
+        raise Forged(f"{kind.TYPE}: a signature does not match, or a key signed twice", reason="bad-signature")
     return frozenset(key for key in found if key.hex() in named)
 
 
@@ -116,10 +114,6 @@ def _of_site(kind: type[Document], envelope: dsse.Envelope, site: str) -> tuple[
     if getattr(document, "site", None) != site:
         raise Forged(f"{kind.__name__} of another site than {site}", reason="wrong-site")
     return document, digest(envelope.body)
-
-
-def _type_of(kind: type[Any]) -> str:
-    return str(kind.TYPE)
 
 
 def _check_role(role: Role) -> None:
