@@ -15,7 +15,6 @@ from byleave.core.rows import ActionKind, ActionRow
 from byleave.processors.classify import Context, judge
 from byleave.processors.keyboard import MODIFIER_BITS, MODIFIER_NAMES
 from byleave.processors.redact import sanitized_text
-from byleave.processors.reduce import rounded
 from byleave.processors.rules import Rules
 
 HELD_STEP_MS = 1_000
@@ -32,15 +31,13 @@ def switch_row(event: FocusEvent, context: Context, rules: Rules) -> tuple[int, 
         spans, raised = judge(title, context.text_level, rules)
         if raised < Level.SECRET:
             level, text, labels = raised, sanitized_text(title, spans), tuple(span.label for span in spans)
-    at_ms = rounded(event.at_ms)
-    return level, ActionRow(
-        ActionKind.SWITCH, at_ms, at_ms, context.app, text=text, redactions=labels, first=event.seq, last=event.seq
-    )
+    at_ms, seq = event.at_ms, event.seq
+    return level, ActionRow(ActionKind.SWITCH, at_ms, at_ms, context.app, text=text, redactions=labels, first=seq, last=seq)
 
 
 def gap_row(from_ms: int, to_ms: int, app: str, first: int, last: int) -> ActionRow:
     """Events `first` to `last` never came. How many is in the record's header, at the grain of a batch (docs/adr/0003)."""
-    return ActionRow(ActionKind.GAP, rounded(from_ms), rounded(to_ms), app, first=first, last=last)
+    return ActionRow(ActionKind.GAP, from_ms, to_ms, app, first=first, last=last)
 
 
 def held_row(now_ms: int, app: str, modifiers: Mapping[str, int], named: Mapping[str, int]) -> ActionRow | None:

@@ -10,7 +10,7 @@ Promises  waiting (is this click the first of two?) is by the endpoint's own sta
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from byleave.core.events import Kind, PointerEvent
 from byleave.core.rows import KEY_ROW, ROW_TIME_STEP_MS, ActionKind, ActionRow, EventRow, KeyClass
@@ -24,37 +24,23 @@ _CLICKS = (ActionKind.CLICK, ActionKind.DOUBLE_CLICK, ActionKind.TRIPLE_CLICK)
 
 @dataclass(slots=True)
 class Click:
-    """A button that is down, or clicks that may still become more. Pixels for comparing, fractions for the row."""
+    """A button that is down, or clicks that may become more: the row so far, with exact times, and its place in pixels."""
 
-    app: str
     level: int
+    row: ActionRow
     button: int
-    start_ms: int
     down_ms: int
-    end_ms: int
     px: int
     py: int
-    x: float
-    y: float
-    first: int = -1
-    last: int = -1
     times: int = 0
 
 
 @dataclass(slots=True)
 class Scroll:
-    """Notches that may still become more."""
+    """Notches that may become more: the row so far, with exact times."""
 
-    app: str
     level: int
-    start_ms: int
-    end_ms: int
-    x: float
-    y: float
-    dx: int
-    dy: int
-    first: int = -1
-    last: int = -1
+    row: ActionRow
 
 
 @dataclass(slots=True)
@@ -78,6 +64,8 @@ class Rows:
         self.events.setdefault(level, []).append(row)
 
     def action(self, level: int, row: ActionRow) -> None:
+        """Adds a row; from here on it tells its times no finer than rows may."""
+        row = replace(row, start_ms=rounded(row.start_ms), end_ms=rounded(row.end_ms))
         self.actions.setdefault(level, []).append(row)
 
 
@@ -98,7 +86,7 @@ class Reducer:
         """Ends what no event after `now_ms` can join."""
         if self.click is not None and self.down is None and now_ms - self.click.down_ms > CLICK_MS_MAX:
             self._end_click(rows)
-        if self.scroll is not None and now_ms - self.scroll.end_ms > SCROLL_GAP_MS_MAX:
+        if self.scroll is not None and now_ms - self.scroll.row.end_ms > SCROLL_GAP_MS_MAX:
             self._end_scroll(rows)
 
     def pointer(self, event: PointerEvent, x: float, y: float, app: str, level: int, rows: Rows) -> None:
@@ -138,65 +126,56 @@ class Reducer:
             last.button == event.button and event.at_ms - last.down_ms <= CLICK_MS_MAX and _near(last, event) and last.times < 3
         ):
             self._end_click(rows)
-        at_ms, seq = event.at_ms, event.seq
-        self.down = Click(app, level, event.button, at_ms, at_ms, at_ms, event.x, event.y, x, y, seq, seq)
+        at_ms, seq, name = event.at_ms, event.seq, _BUTTONS.get(event.button, "")
+        row = ActionRow(ActionKind.CLICK, at_ms, at_ms, app, name, x, y, first=seq, last=seq)
+        self.down = Click(level, row, event.button, at_ms, event.x, event.y)
 
     def _button_up(self, event: PointerEvent, x: float, y: float, rows: Rows) -> None:
         down = self.down
         if down is None or down.button != event.button:
             return
-        if not _near(down, event):
-            self.down = None
-            self._end_click(rows)
-            start, end = rounded(down.start_ms), rounded(event.at_ms)
-            name = _BUTTONS.get(down.button, "")
-            drag = ActionRow(
-                ActionKind.DRAG, start, end, down.app, name, down.x, down.y, x, y, first=down.first, last=event.seq
-            )
-            rows.action(down.level, drag)
+        down.row = replace(down.row, end_ms=event.at_ms, last=event.seq)
+        if _near(down, event):
+            self._release_down(rows)
             return
-        down.end_ms, down.last = event.at_ms, event.seq
-        self._release_down(rows)
+        self.down = None
+        self._end_click(rows)
+        rows.action(down.level, replace(down.row, kind=ActionKind.DRAG, to_x=x, to_y=y))
 
     def _release_down(self, rows: Rows) -> None:
         down, self.down = self.down, None
         if down is None:
             return
         if self.click is None:
-            down.times = 1
             self.click = down
         else:
-            self.click.times += 1
-            self.click.down_ms, self.click.end_ms, self.click.last = down.down_ms, down.end_ms, down.last
-        if self.click.times == 3:
+            self.click.down_ms = down.down_ms
+            self.click.row = replace(self.click.row, end_ms=down.row.end_ms, last=down.row.last)
+        self.click.times += 1
+        if self.click.times == len(_CLICKS):
             self._end_click(rows)
 
     def _end_click(self, rows: Rows) -> None:
         click, self.click = self.click, None
         if click is not None:
-            kind, name = _CLICKS[min(click.times, 3) - 1], _BUTTONS.get(click.button, "")
-            start, end = rounded(click.start_ms), rounded(click.end_ms)
-            row = ActionRow(kind, start, end, click.app, name, click.x, click.y, first=click.first, last=click.last)
-            rows.action(click.level, row)
+            rows.action(click.level, replace(click.row, kind=_CLICKS[click.times - 1]))
 
     def _turn(self, event: PointerEvent, x: float, y: float, app: str, level: int, rows: Rows) -> None:
         self._end_click(rows)
         last = self.scroll
-        if last is not None and last.app == app and event.at_ms - last.end_ms <= SCROLL_GAP_MS_MAX:
-            last.end_ms, last.dx, last.dy, last.last = event.at_ms, last.dx + event.dx, last.dy + event.dy, event.seq
+        if last is not None and last.row.app == app and event.at_ms - last.row.end_ms <= SCROLL_GAP_MS_MAX:
+            dx, dy = last.row.dx + event.dx, last.row.dy + event.dy
+            last.row = replace(last.row, end_ms=event.at_ms, dx=dx, dy=dy, last=event.seq)
             return
         self._end_scroll(rows)
-        self.scroll = Scroll(app, level, event.at_ms, event.at_ms, x, y, event.dx, event.dy, event.seq, event.seq)
+        at_ms, seq = event.at_ms, event.seq
+        row = ActionRow(ActionKind.SCROLL, at_ms, at_ms, app, x=x, y=y, dx=event.dx, dy=event.dy, first=seq, last=seq)
+        self.scroll = Scroll(level, row)
 
     def _end_scroll(self, rows: Rows) -> None:
         scroll, self.scroll = self.scroll, None
         if scroll is not None:
-            start, end = rounded(scroll.start_ms), rounded(scroll.end_ms)
-            row = ActionRow(
-                ActionKind.SCROLL, start, end, scroll.app, x=scroll.x, y=scroll.y, dx=scroll.dx, dy=scroll.dy,
-                first=scroll.first, last=scroll.last,
-            )  # fmt: skip
-            rows.action(scroll.level, row)
+            rows.action(scroll.level, scroll.row)
 
 
 def _near(click: Click, event: PointerEvent) -> bool:

@@ -6,6 +6,7 @@ Promises  `load(dump(s))` changes no later output. Refuses bytes of another vers
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from typing import Any
 
 from byleave.core.batches import Content
@@ -21,31 +22,25 @@ from byleave.processors.reduce import Click, Reducer, Scroll
 from byleave.processors.session import EndpointState
 from byleave.processors.waiting import Waiting
 
-VERSION = 3
-_FIELD = (
-    "app", "level", "context", "anchored", "open_left", "torn", "disturbed", "caret", "anchor", "newest_ms", "check_chars",
-    "check_ms",
-)  # fmt: skip
+VERSION = 4
+_FIELD = tuple(item.name for item in fields(Field) if item.name not in ("chars", "owners"))
 
 
 def dump(state: EndpointState) -> bytes:
     """Everything, compact. `load(dump(s))` in place of `s` changes no later output."""
-    hold, reducer = state.hold, state.hold.waiting.reducer
+    hold = state.hold
     places = {id(item): place for place, item in enumerate(hold.waiting.items)}
     owned = [places[id(owner)] for owner in hold.piece.owners]
     down = {key: places.get(id(owner), -1 - owner.outcome) if isinstance(owner, Item) else -1 - owner
             for key, owner in hold.down.items()}  # fmt: skip
     body = [
-        VERSION, state.session.hex(), state.ended, _values(state.account), _values(state.screen),
-        [[content.value, level, count] for (content, level), count in state.rows_written.items()],
-        [past.hex() for past in state.past],
-        [[session.hex(), _values(account)] for session, account in state.closed],
-        _values(hold.context), hold.handle, [[handle, *_field(known)] for handle, known in hold.fields.items()],
-        _field(hold.piece), "".join(hold.piece.chars), owned, [_item(item) for item in hold.waiting.items], down,
-        hold.modifiers, hold.named, hold.loose, hold.now_ms, hold.shortcuts,
-        [_values(part) for part in (reducer.down, reducer.click, reducer.scroll)],
+        VERSION, state.session.hex(), state.ended, state.account, state.screen,
+        [[*key, count] for key, count in state.rows_written.items()], [past.hex() for past in state.past],
+        [[session.hex(), account] for session, account in state.closed], hold.context, hold.handle,
+        [[handle, *_field(known)] for handle, known in hold.fields.items()], _field(hold.piece), "".join(hold.piece.chars),
+        owned, hold.waiting.items, down, hold.modifiers, hold.named, hold.loose, hold.now_ms, hold.shortcuts, hold.waiting.reducer,
     ]  # fmt: skip
-    return json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogatepass")
+    return json.dumps(body, separators=(",", ":"), ensure_ascii=False, default=_values).encode("utf-8", "surrogatepass")
 
 
 def load(dumped: bytes) -> EndpointState:
@@ -60,15 +55,16 @@ def load(dumped: bytes) -> EndpointState:
 
 
 def _state(body: list[Any]) -> EndpointState:
-    (_, session, ended, account, screen, written, past, closed, context, handle, fields, current, text, owned,
+    (_, session, ended, account, screen, written, past, closed, context, handle, windows, current, text, owned,
      queue, down, modifiers, named, loose, now_ms, shortcuts, reducer) = body  # fmt: skip
     counters = Account(*account)
     items = [_load_item(item) for item in queue]
-    known = {place: _load_field(values) for place, *values in fields}
+    known = {place: _load_field(values) for place, *values in windows}
     here = known[handle] if handle in known else _load_field(current)
     here.chars, here.owners = list(text), [items[place] for place in owned]
     app, level, text_level, enter_submits, readline = context
-    pending = (kind(*values) if values else None for kind, values in zip((Click, Click, Scroll), reducer, strict=True))
+    pending = (kind(values[0], _row(values[1]), *values[2:]) if values else None
+               for kind, values in zip((Click, Click, Scroll), reducer, strict=True))  # fmt: skip
     hold = Hold(
         Waiting(counters, items, Reducer(*pending)), Context(app, Level(level), Level(text_level), enter_submits, readline),
         here, handle, known, {key: items[place] if place >= 0 else Outcome(-1 - place) for key, place in down.items()},
@@ -81,9 +77,9 @@ def _state(body: list[Any]) -> EndpointState:
     )  # fmt: skip
 
 
-def _values(value: Any) -> list[Any] | None:
-    """The fields of a dataclass, in order."""
-    return None if value is None else [getattr(value, name) for name in value.__dataclass_fields__]
+def _values(value: Any) -> list[Any]:
+    """The fields of a dataclass, in order; those in it are asked for in their turn."""
+    return [getattr(value, name) for name in value.__dataclass_fields__]
 
 
 def _field(values: Field) -> list[Any]:
@@ -94,13 +90,10 @@ def _load_field(values: list[Any]) -> Field:
     return Field(**dict(zip(_FIELD, values, strict=True)))
 
 
-def _item(item: Item) -> list[Any]:
-    data = item.data
-    if item.kind == POINTER:
-        data = [_values(data[0]), *data[1:]]
-    elif item.kind == TYPED:
-        data = _values(data)
-    return [item.kind, item.at_ms, item.app, item.level, item.outcome, item.count, data, item.seq]
+def _row(values: list[Any]) -> ActionRow:
+    kind, *rest = values
+    plain: list[Any] = [tuple(value) if isinstance(value, list) else value for value in rest]
+    return ActionRow(ActionKind(kind), *plain)
 
 
 def _load_item(values: list[Any]) -> Item:
@@ -109,8 +102,7 @@ def _load_item(values: list[Any]) -> Item:
         (seq, event_ms, what, *place), x, y = data
         data = (PointerEvent(seq, event_ms, Kind(what), *place), x, y)
     elif kind == TYPED:
-        action: list[Any] = [tuple(value) if isinstance(value, list) else value for value in data]
-        data = ActionRow(ActionKind(action[0]), *action[1:])
+        data = _row(data)
     elif isinstance(data, list):
         data = tuple(data)
     return Item(kind, at_ms, app, level, Outcome(outcome), count, data, number)

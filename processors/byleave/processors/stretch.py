@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from byleave.core.rows import ActionKind, ActionRow
 from byleave.processors.reassemble import REDACTED, Item
 from byleave.processors.redact import Span, sanitized_text
-from byleave.processors.reduce import rounded
 
 
 def stretch_row(text: str, owners: Sequence[Item], spans: Sequence[Span], app: str, *, disturbed: bool) -> ActionRow:
@@ -26,7 +25,7 @@ def stretch_row(text: str, owners: Sequence[Item], spans: Sequence[Span], app: s
             owner.at_ms = start_ms
     first, last = _range(owners)
     return ActionRow(
-        ActionKind.TYPE, rounded(start_ms), rounded(end_ms), app, text=sanitized_text(text, [*spans]),
+        ActionKind.TYPE, start_ms, end_ms, app, text=sanitized_text(text, [*spans]),
         redactions=tuple(span.label for span in spans), first=first, last=last, clear=_clear(text, owners, spans),
     )  # fmt: skip
 

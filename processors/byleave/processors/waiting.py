@@ -8,7 +8,7 @@ from byleave.core.rows import ActionKind, ActionRow, KeyClass
 from byleave.processors.account import Account
 from byleave.processors.keyboard import NAMED
 from byleave.processors.reassemble import POINTER, TEXT, TYPED, Item, Outcome
-from byleave.processors.reduce import Reducer, Rows, rounded
+from byleave.processors.reduce import Reducer, Rows
 
 QUEUE_MAX = 3_500
 """More events than this end the stretch that they wait for. Their rows fit one record (`codec.ITEMS_MAX`)."""
@@ -69,7 +69,7 @@ class Waiting:
             self.reducer.typed(item.level, item.data, rows)
         elif item.data:
             names: tuple[str, ...] = item.data
-            action, at_ms = (ActionKind.PRESS if len(names) == 1 else ActionKind.HOTKEY), rounded(item.at_ms)
+            action, at_ms = (ActionKind.PRESS if len(names) == 1 else ActionKind.HOTKEY), item.at_ms
             clear = (item.seq,) if len(names[-1]) == 1 else ()
             row = ActionRow(action, at_ms, at_ms, item.app, keys=names, first=item.seq, last=item.seq, clear=clear)
             self.reducer.key(item.at_ms, item.app, item.level, NAMED.get(names[-1], KeyClass.CHAR), row, rows)
