@@ -124,7 +124,7 @@ class Rehearsal:
         self.fleet.launch(REPLAY, "agent", ["--endpoint", REPLAY, "--source", recordings(), "--speed", "2"])
         self.fleet.launch(CANARY, "agent", ["--endpoint", CANARY, "--source", f"canary:{CANARY_SEED}", "--speed", "2"])
         self.fleet.await_ready(*NAMES)
-        await_true(lambda: all(self.report(name).get("capturing") for name in NAMES), 20.0, "all endpoints capture")
+        await_true(lambda: all(r.get("capturing") and r["captured"] for r in self.reports()), 20.0, "all endpoints capture")
         return said
 
     def type_work(self) -> None:

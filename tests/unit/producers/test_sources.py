@@ -159,6 +159,7 @@ def test_shift_is_held_over_a_run_and_let_go_before_the_next_key() -> None:
         ({}, "linux", "no-display"),
         ({"WAYLAND_DISPLAY": "wayland-0"}, "linux", "wayland"),
         ({"DISPLAY": ":0", "XDG_SESSION_TYPE": "wayland"}, "linux", "wayland"),
+        ({"DISPLAY": ":0", "WAYLAND_DISPLAY": "wayland-0"}, "linux", "wayland"),
         ({"DISPLAY": ":0"}, "darwin", "platform"),
         ({"DISPLAY": ":0"}, "win32", "platform"),
         ({"DISPLAY": ":0"}, "freebsd14", "platform"),

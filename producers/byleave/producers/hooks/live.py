@@ -44,9 +44,8 @@ def check_display(environment: Mapping[str, str], platform: str = sys.platform) 
             "it yet which application has the focus here, and without that nothing may be captured",
             reason="platform",
         )
-    if environment.get("XDG_SESSION_TYPE") == "wayland" or (
-        environment.get("WAYLAND_DISPLAY") and not environment.get("DISPLAY")
-    ):
+    session = environment.get("XDG_SESSION_TYPE")  # a DISPLAY beside Wayland is its emulation, which sees only some programs
+    if session == "wayland" or (environment.get("WAYLAND_DISPLAY") and session != "x11"):
         raise Refused("a Wayland session lets no program see another's input: log in to an X11 session to capture",
                       reason="wayland")  # fmt: skip
     if not environment.get("DISPLAY"):
