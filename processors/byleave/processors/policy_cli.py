@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from byleave.control.officers_cli import Officer, PassphraseFile, Propose, Sign, Submit, Yes
-from byleave.core.console import Json
+from byleave.core.console import Json, say
 from byleave.core.errors import Misconfigured
 
 if TYPE_CHECKING:
@@ -34,7 +33,7 @@ def check(file: Annotated[Path, typer.Argument(help="A level policy in TOML.")],
             _rules(file, None)
         except Misconfigured as error:
             errors = [str(error)]
-    typer.echo(json.dumps({"errors": errors}) if as_json else "\n".join(errors) or f"{file}: nothing is wrong with it.")
+    say({"errors": errors}, "\n".join(errors) or f"{file}: nothing is wrong with it.", as_json)
     raise typer.Exit(1 if errors else 0)
 
 
@@ -55,7 +54,7 @@ def explain(
 
     rules = _rules(file, None) if file else rules_here()
     report = explained(app, site, title, text, rules) if app or site or title or text else overview(rules)
-    typer.echo(json.dumps(report, ensure_ascii=False) if as_json else "\n".join(report["words"]))
+    say(report, "\n".join(report["words"]), as_json)
 
 
 @policy.command("propose")

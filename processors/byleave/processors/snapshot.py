@@ -38,7 +38,8 @@ def dump(state: EndpointState) -> bytes:
         [[*key, count] for key, count in state.rows_written.items()], [past.hex() for past in state.past],
         [[session.hex(), account] for session, account in state.closed], hold.context, hold.handle,
         [[handle, *_field(known)] for handle, known in hold.fields.items()], _field(hold.piece), "".join(hold.piece.chars),
-        owned, hold.waiting.items, down, hold.modifiers, hold.named, hold.loose, hold.now_ms, hold.shortcuts, hold.waiting.reducer,
+        owned, hold.waiting.items, down, hold.modifiers, hold.named, hold.loose, hold.now_ms, hold.shortcuts,
+        hold.waiting.reducer,
     ]  # fmt: skip
     return json.dumps(body, separators=(",", ":"), ensure_ascii=False, default=_values).encode("utf-8", "surrogatepass")
 
