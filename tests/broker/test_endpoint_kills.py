@@ -237,7 +237,7 @@ def test_every_number_is_on_the_topic_once_or_declared(ground: Ground) -> None:
         assert set(seen.values()) == {1}
         total.update(captured=sum(given.values()), delivered=len(seen), sessions=len(given))
         for life in ground.lives[name]:
-            assert 0 <= life.handed - sum(life.given.values()) <= life.last_poll
+            assert 0 <= life.handed - sum(life.given.values()) <= life.last_poll + len(life.given)
             total["lives"] += 1
     print(f"\n{dict(total)}")  # noqa: T201 - the figures that a person looks for
     assert total["captured"] == total["delivered"] + total["declared"]
@@ -319,5 +319,6 @@ def test_a_full_disk_stops_capture_says_so_and_is_left_again(ground: Ground) -> 
     report = ground.report(DISK)
     batches = ground.batches(DISK)
     assert report["captured"] == sum(batch.header.count + batch.header.gap for batch in batches)
-    assert ground.handed(DISK)[0] == report["captured"] + report["gate_closed"]
+    # a key that went down before there was no room and came up after it is of neither window
+    assert ground.handed(DISK)[0] == report["captured"] + report["gate_closed"] + report["out_of_scope"]
     assert len({batch.header.session for batch in batches}) >= 2

@@ -44,7 +44,7 @@ from byleave.producers.spool import Spool
 from byleave.producers.voice import Voice
 
 TOPICS = tuple(f"control.{name}.v1" for name in ("root", "state", "halt", "manifest", "beacon", "grant"))
-WAIT_S, BUSY_S = 0.25, 0.05
+WAIT_S, BUSY_S = 0.5, 0.05
 """Longest wait in one turn, and while events come. What is waited for are orders, which are so seen at once; an event has the
 time at which it happened, whenever it is fetched."""
 REPORT_MS = 1_000
@@ -54,7 +54,7 @@ TURN_MS_MAX = 30_000
 """A loop that did not come round for so long is not alive."""
 DRAIN_MS_MAX = 5_000
 """At a stop, how long what was captured is still being sent; the rest waits in the spool."""
-_AT_REST = {"fetch.wait.max.ms": 1_000}
+_AT_REST = {"fetch.wait.max.ms": 250}
 """How long a broker that has nothing new lets us wait; it answers at once when it has."""
 _DELIVERY = {"message.timeout.ms": 30_000, "enable.gapless.guarantee": True}
 
@@ -89,6 +89,7 @@ class Process:
         self._source = source
         self._reported_ms = 0
         self._told, self._reported, self._shown = "", b"", False
+        self._wait_s = WAIT_S
         self._log = structlog.get_logger()
         self.turned_ms = boot_ms()
 
@@ -104,7 +105,7 @@ class Process:
     def turn(self) -> None:
         """One turn of the loop: hear, decide, collect, send, report."""
         count = self.agent.observed
-        self.agent.hear(self._pump(0.0 if count >= POLL_EVENTS_MAX else BUSY_S if count else WAIT_S))
+        self.agent.hear(self._pump(0.0 if count >= POLL_EVENTS_MAX else BUSY_S if count else self._wait_s))
         kept = self._persist_floor()
         self.agent.turn(replace(self._switches(), full=not kept), caught_up=self.caught_up, timeout_s=0.0)
         now = self.turned_ms = boot_ms()
@@ -125,6 +126,7 @@ class Process:
     def drain(self) -> None:
         """Ends the session and sends what is left, for at most DRAIN_MS_MAX; orders are obeyed meanwhile."""
         self.agent.finish()
+        self._wait_s = BUSY_S
         until = boot_ms() + DRAIN_MS_MAX
         while boot_ms() < until and not self.drained and self.caught_up:
             self.turn()
