@@ -29,8 +29,7 @@ def read(folder: Path, root: Root, site: str, now_ms: int, *, pin: bool = False)
                 "a signed level policy was in force here and its file is gone: submit it again", reason="policy-missing"
             )
         return None
-    with (folder / "policy.dsse").open("rb") as file:
-        found, name = _judged(folder, file.read(ENVELOPE_BYTES_MAX + 1), root, site, now_ms)
+    found, name = _judged(folder, _signed(folder), root, site, now_ms)
     if pin:
         replace_file(folder / "policy.pin", f"{found.version} {name}\n".encode())
     return found
@@ -46,13 +45,17 @@ def install(folder: Path, signed: bytes, root: Root | None, site: str, now_ms: i
 
 def installed(folder: Path) -> LevelPolicy | None:
     """What the file says, believed by nobody: for the calendar, which must name a policy that is over. Raises Forged."""
-    path = folder / "policy.dsse"
-    return load(LevelPolicy, load_envelope(path.read_bytes()).body) if path.is_file() else None
+    return load(LevelPolicy, load_envelope(_signed(folder)).body) if (folder / "policy.dsse").is_file() else None
 
 
 def next_version(folder: Path) -> int:
     """One more than that of the newest policy that was in force here. Raises Forged."""
     return _pinned(folder)[0] + 1
+
+
+def _signed(folder: Path) -> bytes:
+    with (folder / "policy.dsse").open("rb") as file:
+        return file.read(ENVELOPE_BYTES_MAX + 1)
 
 
 def _judged(folder: Path, signed: bytes, root: Root, site: str, now_ms: int) -> tuple[LevelPolicy, str]:

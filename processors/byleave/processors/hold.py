@@ -134,7 +134,7 @@ class Hold:
     def finish(self, rules: Rules, rows: Rows, *, vanished: bool = False) -> None:
         """The session is over. If its endpoint vanished, the open token is dropped."""
         if vanished:
-            self._drop_open_token()
+            self.piece.drop_open_token()
         self.decide(rules, rows)
         self._settle_loose()
         self.waiting.reducer.finish(rows)
@@ -362,24 +362,23 @@ class Hold:
             cut, tries = safe_cut(text, spans, whole), tries + 1
         if cut > 0 and tries < CUTS_MAX:
             self._decide(text[:cut], [span for span in spans if span.end <= cut], cut, rules)
-            piece.remember(text[:cut])
-            del piece.chars[:cut], piece.owners[:cut]
-            piece.caret -= cut
-            piece.anchor, piece.open_left = -1, False
+            piece.release(cut)
             piece.check_chars = len(piece.chars) + CHECK_CHARS
             self.waiting.settle(rows)
         elif size > PIECE_CHARS_MAX:
             self.decide(rules, rows)
 
+    def level_of(self, text: str, spans: list[Span], rules: Rules) -> Level:
+        """The level of `text` if it were decided now."""
+        start = Level(max(self.context.text_level, self.piece.level))
+        return record_level(start, text, [span.label for span in spans], rules)
+
     def _decide(self, text: str, spans: list[Span], size: int, rules: Rules) -> None:
         """Gives each owner of `text` its outcome and puts the stretch's action in front of the first of them."""
-        piece, account = self.piece, self.account
-        labels = [span.label for span in spans]
-        for label in labels:
-            account.found(label)
-        start = Level(max(self.context.text_level, piece.level))
-        level = record_level(start, text, labels, rules)
-        piece.level = level
+        piece = self.piece
+        for span in spans:
+            self.account.found(span.label)
+        level = piece.level = self.level_of(text, spans, rules)
         outcome = Outcome.of(level)
         owners = piece.owners[:size]
         for owner in owners:
@@ -389,16 +388,6 @@ class Hold:
         else:
             row = stretch_row(text, owners, spans, self.context.app, disturbed=piece.disturbed)
         self.waiting.put_before(outcome, row, level)
-
-    def _drop_open_token(self) -> None:
-        piece = self.piece
-        first = len(piece.chars)
-        while first and not piece.chars[first - 1].isspace():
-            first -= 1
-        for owner in piece.owners[first:]:
-            owner.outcome = Outcome.DROPPED
-        del piece.chars[first:], piece.owners[first:]
-        piece.caret, piece.anchor = min(piece.caret, first), -1
 
     # -- small things -----------------------------------------------------------------------------------------------------
 

@@ -124,10 +124,12 @@ class Preview:
         self._feed([], Boundary.END)
 
     def held(self) -> str:
-        """How what is held would read if it ended now; empty if nothing is held."""
-        piece = self.state.hold.piece
+        """How what is held would read if it ended now; empty if nothing is held, NOTHING if it would be written nowhere."""
+        hold, piece = self.state.hold, self.state.hold.piece
         text = "".join(piece.chars)
-        return sanitized_text(text, find_spans(piece.context, text, self.rules, open_left=piece.open_left))
+        spans = find_spans(piece.context, text, self.rules, open_left=piece.open_left)
+        secret = text and hold.level_of(text, spans, self.rules) == Level.SECRET
+        return NOTHING if secret else sanitized_text(text, spans)
 
     def report(self) -> dict[str, Any]:
         """What `--json` prints: rows with text or keys, what each label means, and the account."""

@@ -177,6 +177,20 @@ class Field:
         self.caret, self.anchor, self.disturbed = 0, -1, False
         self.check_chars = self.check_ms = 0
 
+    def release(self, cut: int) -> None:
+        """The first `cut` characters are final: they were decided."""
+        self.remember("".join(self.chars[:cut]))
+        del self.chars[:cut], self.owners[:cut]
+        self.caret, self.anchor, self.open_left = self.caret - cut, -1, False
+
+    def drop_open_token(self) -> None:
+        """Drops the token that the piece ends in: its end never came."""
+        first = next((to for to in range(len(self.chars), 0, -1) if self.chars[to - 1].isspace()), 0)
+        for owner in self.owners[first:]:
+            owner.outcome = Outcome.DROPPED
+        del self.chars[first:], self.owners[first:]
+        self.caret, self.anchor = min(self.caret, first), -1
+
     def withhold(self) -> None:
         """Marks the whole piece as withheld and empties it: nobody knows what is left of it (undo)."""
         self._erase(0, len(self.chars))

@@ -66,6 +66,9 @@ def test_held_text_is_shown_as_it_would_read(rules: Rules) -> None:
     preview.wait(preview.now_ms + 30_000)
     assert preview.held() == ""
     assert [row.text for row in preview.left if row.kind == "TYPE"] == ["write to <EMAIL>"]
+    for key in " my ssn is 219-09-9999":
+        preview.press(key)
+    assert preview.held() == "NOTHING", "what would be written nowhere does not read like anything"
 
 
 def test_every_label_of_a_pattern_has_a_reason_in_words() -> None:
