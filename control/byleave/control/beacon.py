@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from byleave.control.documents import Ack, Beacon, Effective, Grant, Halt, Request, State
@@ -347,9 +347,7 @@ def unproved(service: Service, knowledge: Knowledge, now_ms: int) -> int:
 
 def dump(memory: Memory) -> bytes:
     """The form on disk."""
-    kept = {"last_ms": memory.last_ms, "n": memory.n, "effective": dict(memory.effective)}
-    kept |= {"drills": sorted(memory.drills), "epoch": memory.epoch}
-    return json.dumps(kept, sort_keys=True).encode()
+    return json.dumps(asdict(memory) | {"drills": sorted(memory.drills)}, sort_keys=True).encode()
 
 
 def load(stored: bytes) -> Memory:

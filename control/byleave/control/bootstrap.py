@@ -77,19 +77,13 @@ def documents_to_publish(home: Path) -> list[tuple[str, bytes, bytes]]:
     manifest, state = ((home / "trust" / f"{name}.dsse").read_bytes() for name in ("manifest", "state"))
     found = [("control.manifest.v1", digest(load_envelope(manifest).body).encode(), manifest)]
     for folder in sorted((home / "endpoints").iterdir()):
-        for name, topic in (("enrolment", "control.enrolment.v1"), ("consent", "control.consent.v1")):
+        for name, kind, key in (("enrolment", Enrolment, "endpoint"), ("consent", Consent, "subject")):
             path = folder / f"{name}.dsse"
             if path.is_file():
                 value = path.read_bytes()
-                found.append((topic, key_of(topic, load_envelope(value).body), value))
+                whose = getattr(load(kind, load_envelope(value).body), key)
+                found.append((f"control.{name}.v1", whose.encode(), value))
     return [*found, ("control.state.v1", load(State, load_envelope(state).body).site.encode(), state)]
-
-
-def key_of(topic: str, body: bytes) -> bytes:
-    """The record key of an enrolment or a consent: by it the topic is compacted."""
-    if topic == "control.enrolment.v1":
-        return load(Enrolment, body).endpoint.encode()
-    return load(Consent, body).subject.encode()
 
 
 def _places(endpoints: Sequence[tuple[str, str, str]]) -> Iterator[str]:

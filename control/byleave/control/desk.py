@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterable
 from contextlib import closing
+from itertools import combinations
 from pathlib import Path
 from typing import TypeVar
 
@@ -97,13 +98,12 @@ def officers(root: Root, role: str, folder: Path) -> list[Ed25519PrivateKey]:
     paths = [path for path in sorted(folder.glob("*.key")) if not is_sealed(path)]
     usable = {public_hex(key): key for key in map(read_signing_key, paths)}
     mine = [name for name in usable if name in groups]
-    first = {groups[name]: name for name in reversed(mine)}.values()  # one of each group, then whoever else is needed
-    chosen = [usable[name] for name in (*sorted(first), *(n for n in mine if n not in first))][: wanted.threshold]
-    if len(chosen) < wanted.threshold or len({groups[public_hex(key)] for key in chosen}) < wanted.groups_min:
-        needed = f"{wanted.threshold} keys of {wanted.groups_min} groups"
-        said = f"role {role} needs {needed}; {len(chosen)} without a passphrase in {folder}: use --propose, --sign and --submit"
-        raise Refused(said, reason="below-threshold")
-    return chosen
+    for chosen in combinations(mine, wanted.threshold):
+        if len({groups[name] for name in chosen}) >= wanted.groups_min:
+            return [usable[name] for name in chosen]
+    needed = f"{wanted.threshold} keys of {wanted.groups_min} groups"
+    said = f"role {role} needs {needed}; {len(mine)} without a passphrase in {folder}: use --propose, --sign and --submit"
+    raise Refused(said, reason="below-threshold")
 
 
 def persistent(make: Callable[[], Made], tries: int = TRIES_MAX, pause: Pause = time.sleep) -> Made:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -94,8 +95,6 @@ def root_show(as_json: Json = False) -> None:
 
     Example: byleave root show --json
     """
-    from dataclasses import asdict
-
     from byleave.control import deciding, wording
     from byleave.control.bootstrap import pinned_root
 
@@ -177,8 +176,6 @@ def calendar(as_json: Json = False) -> None:
 
     Example: byleave calendar
     """
-    from dataclasses import asdict
-
     from byleave.control import calendar as rules
     from byleave.control import deciding, officers, policies
     from byleave.control.bootstrap import pinned_root

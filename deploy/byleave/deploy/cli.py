@@ -14,15 +14,15 @@ import traceback
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn, cast
+from typing import Annotated, NoReturn, cast
 
 import typer
 
 from byleave.core.console import Json, say
 from byleave.core.errors import ByleaveError, Misconfigured
-
-if TYPE_CHECKING:
-    from byleave.core.topics import Catalogue
+from byleave.core.settings import load_installation
+from byleave.core.topics import Catalogue, load_catalogue
+from byleave.deploy import broker, process
 
 ROOMS = ("byleave.control.cli", "byleave.producers.cli", "byleave.processors.cli", "byleave.sinks.cli")
 """Modules with a Typer `app`; those that this installation lacks are left out."""
@@ -103,9 +103,7 @@ def up(endpoint: EndpointNames = None, as_json: Json = False) -> None:
 
     Example: byleave up --endpoint ep-a --endpoint ep-b
     """
-    from byleave.core.settings import load_installation
-    from byleave.core.topics import load_catalogue
-    from byleave.deploy import broker, pki, provision
+    from byleave.deploy import pki, provision
 
     home = load_installation().home
     pki.ensure_pki(home, endpoint or pki.endpoints_in(home / "pki") or ENDPOINTS_DEFAULT)
@@ -126,9 +124,6 @@ def down(as_json: Json = False) -> None:
 
     Example: byleave down
     """
-    from byleave.core.settings import load_installation
-    from byleave.deploy import broker, process
-
     home = load_installation().home
     roles = process.end_all(home / "run")
     was_up = broker.stop(home)
@@ -142,9 +137,6 @@ def status(as_json: Json = False) -> None:
 
     Example: byleave status --json
     """
-    from byleave.core.settings import load_installation
-    from byleave.deploy import broker
-
     installation = load_installation()
     running = broker.status(installation.home)
     found = {"up": running is not None, "home": str(installation.home), "site": installation.site}
@@ -219,8 +211,6 @@ def main() -> None:
 
 def _cluster(principal: str, endpoint: list[str] | None) -> tuple[dict[str, str | int | bool], str, Catalogue, tuple[str, ...]]:
     """How to reach the cluster as this principal, the site, and what should be there."""
-    from byleave.core.settings import load_installation
-    from byleave.core.topics import load_catalogue
     from byleave.deploy.pki import endpoints_in
 
     installation = load_installation()

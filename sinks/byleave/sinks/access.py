@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import pyarrow as pa
 
 from byleave.core.errors import Refused
-from byleave.core.keyring import LEASE_S_MAX, ReadRequest, ReleasedKeys
+from byleave.core.keyring import LEASE_S_MAX, KeyringClient, ReadRequest, ReleasedKeys
 from byleave.sinks.columns import SCHEMAS, open_text
 from byleave.sinks.keyring import FILES_MAX
 from byleave.sinks.lake import DataFile, LocalLake, Snapshot, live
@@ -25,12 +24,6 @@ _ROW_IDENTITY = ("endpoint", "session", "level", "row", "key_id")
 """What a sealed text is tied to; read beside it, and dropped unless asked for."""
 
 Clock = Callable[[], float]
-
-
-class Releases(Protocol):
-    """What of the keyring a reader uses; `core.keyring.KeyringClient` is the real one."""
-
-    def release(self, request: ReadRequest) -> ReleasedKeys: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +51,7 @@ class Look:
         return pa.schema([pa.field("text", pa.string()) if f.name == "text" else f for f in fields])
 
 
-def read(lake: LocalLake, keyring: Releases, look: Look, clock_s: Clock) -> Iterator[pa.RecordBatch]:
+def read(lake: LocalLake, keyring: KeyringClient, look: Look, clock_s: Clock) -> Iterator[pa.RecordBatch]:
     """The rows of a look, file by file. `clock_s` is a clock that does not run back, for leases.
 
     Raises Refused: not allowed, on record as such. Forged: a file, a snapshot or a text is not what was written.
@@ -77,7 +70,7 @@ def read(lake: LocalLake, keyring: Releases, look: Look, clock_s: Clock) -> Iter
 class _Lease:
     """Released keys and their end."""
 
-    def __init__(self, lake: LocalLake, keyring: Releases, look: Look, snapshot: Snapshot, clock_s: Clock) -> None:
+    def __init__(self, lake: LocalLake, keyring: KeyringClient, look: Look, snapshot: Snapshot, clock_s: Clock) -> None:
         self._lake, self._keyring, self._look, self._snapshot, self._clock_s = lake, keyring, look, snapshot, clock_s
         self._until_s = 0.0
         self._keys: ReleasedKeys | None = None

@@ -20,6 +20,7 @@ import typer
 
 from byleave.core.console import Json, say
 from byleave.core.errors import Forged, Misconfigured
+from byleave.core.settings import load_installation
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -64,7 +65,6 @@ def lake_read(
     Example: byleave lake read --table actions --level 2 --purpose train-assistant --format jsonl --out actions.jsonl
     """
     from byleave.core.keyring import KeyringClient
-    from byleave.core.settings import load_installation
     from byleave.sinks.access import Look, read
     from byleave.sinks.lake import LocalLake
 
@@ -85,7 +85,6 @@ def lake_snapshot(as_json: Json = False) -> None:
 
     Example: byleave lake snapshot --json
     """
-    from byleave.core.settings import load_installation
     from byleave.sinks.lake import LocalLake, Snapshot, live
 
     snapshots = [Snapshot(), *LocalLake(load_installation().home / "lake").history()]
@@ -123,7 +122,6 @@ def ledger_verify(
 
     Example: byleave ledger verify --head 812:9f86d0…
     """
-    from byleave.core.settings import load_installation
     from byleave.sinks.lake import LocalLake
     from byleave.sinks.ledger import GENESIS, Head
 
@@ -151,7 +149,6 @@ def keys_destroy(
     Example: byleave keys destroy --subject person-a --day 2026-11-24
     """
     from byleave.core.keyring import KeyringClient
-    from byleave.core.settings import load_installation
 
     question = f"Destroy the keys of {subject}, {day or 'every day'}?"
     if not yes and not (sys.stdin.isatty() and typer.confirm(question, err=True)):
@@ -163,7 +160,6 @@ def keys_destroy(
 
 
 def _ledger_lines(head: str | None = None) -> Iterator[Line]:
-    from byleave.core.settings import load_installation
     from byleave.sinks.ledger import parse_head, read_head, verify
 
     folder = load_installation().home / "ledger"

@@ -14,15 +14,23 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from byleave.core.envelope import Randomness
+from byleave.core.keyring import KeyringClient
 from byleave.sinks.access import groups
 from byleave.sinks.columns import SCHEMAS
 from byleave.sinks.lake import DataFile, Snapshot, Table, live
 from byleave.sinks.orders import Discard, Standing
-from byleave.sinks.sink import Keys, write_file
+from byleave.sinks.sink import write_file
 
 
 def discard(
-    lake: Table, keys: Keys, order: Discard, standing: Standing, *, now_ms: int, service_ms: int, random_bytes: Randomness
+    lake: Table,
+    keys: KeyringClient,
+    order: Discard,
+    standing: Standing,
+    *,
+    now_ms: int,
+    service_ms: int,
+    random_bytes: Randomness,
 ) -> Snapshot:
     """Carries out one order; that it was is in the snapshot, so it is done once. `service_ms` is the newest beacon's time.
 

@@ -15,7 +15,6 @@ import hashlib
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
 
 import pyarrow as pa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -27,7 +26,7 @@ from byleave.core.batches import SanitizedHeader, SealedBatch, data_key_id, open
 from byleave.core.broker import Received
 from byleave.core.envelope import Randomness
 from byleave.core.errors import Broken, Forged, Refused
-from byleave.core.keyring import KEYS_MAX
+from byleave.core.keyring import KEYS_MAX, KeyringClient
 from byleave.core.levels import Level
 from byleave.sinks.columns import TABLES, arrow_rows
 from byleave.sinks.lake import DataFile, Snapshot, Table
@@ -52,20 +51,6 @@ Fence = Callable[[Claim], Admitted | Waits | Refuses]
 Refuse = Callable[[Received, str, SanitizedHeader | None], None]
 
 
-class Keys(Protocol):
-    """What of the keyring the sink uses; `core.keyring.KeyringClient` is the real one."""
-
-    def data_key(self, key_id: str) -> bytes: ...
-
-    def file_key(
-        self, level: int, *, table: str, file: str, manifests: Sequence[str], key_ids: Sequence[str], endpoints: Sequence[str]
-    ) -> tuple[bytes, str]: ...
-
-    def record_commit(self, version: int, digest: str, rows: int, discarded: Mapping[str, Any] | None = None) -> int: ...
-
-    def erase_keys(self, halt_id: str, tickets: Sequence[str]) -> dict[str, bytes]: ...
-
-
 @dataclass(slots=True)
 class _Staged:
     """Rows of one table and level that the next commit writes."""
@@ -79,7 +64,7 @@ class Sink:
     """What stands between two commits. After a conflict or a failed commit it is thrown away and built from the new head."""
 
     def __init__(
-        self, lake: Table, keys: Keys, redactor_keys: Sequence[Ed25519PublicKey], fence: Fence, refuse: Refuse,
+        self, lake: Table, keys: KeyringClient, redactor_keys: Sequence[Ed25519PublicKey], fence: Fence, refuse: Refuse,
         *, standing: Callable[[], Standing], site: str, random_bytes: Randomness,
     ) -> None:  # fmt: skip
         self._lake, self._keys, self._redactor_keys, self._standing = lake, keys, tuple(redactor_keys), standing
@@ -204,7 +189,7 @@ class Sink:
         self._rows += rows.num_rows
 
 
-def write_file(lake: Table, keys: Keys, table: str, level: int, rows: pa.Table, random_bytes: Randomness) -> DataFile:
+def write_file(lake: Table, keys: KeyringClient, table: str, level: int, rows: pa.Table, random_bytes: Randomness) -> DataFile:
     """Writes rows as a file of their own, under a fresh key, with a ticket that says whose they are. It does not count yet."""
     file = random_bytes(16).hex()
     of = {name: sorted(rows.column(name).unique().to_pylist()) for name in ("manifest", "key_id", "endpoint")}
