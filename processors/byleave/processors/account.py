@@ -10,7 +10,7 @@ one placeholder. Keys that delete, and those that move the caret within held tex
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 
 from byleave.core.codec import Record
 from byleave.processors.reassemble import Outcome
@@ -53,6 +53,4 @@ class Account:
 
     def record(self, endpoint: str, session: bytes, subject: str) -> Record:
         """The Avro record of `account.avsc`."""
-        return {"endpoint": endpoint, "session": session, "subject": subject} | {
-            item.name: getattr(self, item.name) for item in fields(self)
-        }
+        return {"endpoint": endpoint, "session": session, "subject": subject} | asdict(self)

@@ -11,6 +11,7 @@ an older state than the offsets belong to.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from confluent_kafka import Consumer, TopicPartition
@@ -51,9 +52,7 @@ class Restorer:
         restored = []
         for place in found:
             number = place.partition
-            streams = {
-                key.decode(): tools.state_seal.open(key.decode(), number, value) for key, value in records[number].items()
-            }
+            streams = {key: tools.state_seal.open(key, number, value) for key, value in records[number].items()}
             restored.append(Partition(number, count, place.offset, streams, tools))
         return restored, named
 
@@ -61,8 +60,8 @@ class Restorer:
         self._probe.close()
         self._reader.close()
 
-    def _read(self, ends: dict[int, int], named: dict[int, int]) -> dict[int, dict[bytes, bytes]]:
-        records: dict[int, dict[bytes, bytes]] = {number: {} for number in ends}
+    def _read(self, ends: dict[int, int], named: dict[int, int]) -> dict[int, dict[str, bytes]]:
+        records: dict[int, dict[str, bytes]] = {number: {} for number in ends}
         left, empty = set(ends), 0
 
         def ended(_: str, number: int, offset: int) -> None:
@@ -81,7 +80,8 @@ class Restorer:
             if empty > READS_EMPTY_MAX:
                 raise Transient("the state topic could not be read to its end in time", reason="restore")
             for record in sorted_out(messages, "reading the state", ended):
-                _fold(records[record.partition], record.key or b"", record.value)
+                # A key that is no UTF-8 is no endpoint's: what stands under it does not open.
+                _fold(records[record.partition], (record.key or b"").decode("utf-8", "replace"), record.value)
         self._reader.unassign()
         return records
 
@@ -100,12 +100,11 @@ def committed(group: Consumer, places: Sequence[TopicPartition]) -> list[TopicPa
 
 def _named(place: TopicPartition) -> int:
     """The state offset in a commit's metadata, -1 where nothing was written yet."""
-    metadata = place.metadata or ""
-    number = metadata.removeprefix(METADATA)
-    return int(number) if metadata.startswith(METADATA) and number.lstrip("-").isdigit() else -1
+    found = re.fullmatch(rf"{METADATA}([0-9]{{1,18}})", place.metadata or "")
+    return int(found[1]) if found else -1
 
 
-def _fold(records: dict[bytes, bytes], key: bytes, value: bytes | None) -> None:
+def _fold(records: dict[str, bytes], key: str, value: bytes | None) -> None:
     if value is None:
         records.pop(key, None)
     else:
