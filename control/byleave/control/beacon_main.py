@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 from argparse import Namespace
 from collections import deque
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +52,8 @@ class Service:
         self._measure_boot_ms = 0
         self._asked_boot_ms = -beacon.BEACON_EVERY_MS
 
-    def turn(self) -> None:
-        """Reads for at most TURN_MS, then lets time pass. Raises Transient, Broken."""
+    def turn(self) -> bool:
+        """Reads for at most TURN_MS, then lets time pass. Whether all was read. Raises Transient, Broken."""
         for record, document in self._watch.read(TURN_MS / 1000):
             name = digest(load_envelope(record.value).body)
             self._step(beacon.Heard(document, name, record.append_ms, secrets.token_bytes(16)))
@@ -60,6 +61,7 @@ class Service:
         self._step(beacon.Tick(self._watch.caught_up and self._hears()))
         if self._watch.caught_up and self.turned_boot_ms >= self._measure_boot_ms:
             self._measure()
+        return self._watch.caught_up
 
     def close(self) -> None:
         self._publisher.close()
@@ -151,17 +153,9 @@ def _work(running: role.Role, _: Namespace) -> None:
     # a beacon that could not be delivered for three seconds is worth less than the next one
     publisher = {"message.timeout.ms": 3_000, "linger.ms": 0}
     service = Service(running.installation, watch, lambda: KafkaPublisher(connection, **publisher))
-    with running.served(
-        ready=lambda: watch.caught_up and boot_ms() - service.taken_boot_ms < QUIET_MS_MAX,
-        alive=lambda: boot_ms() - service.turned_boot_ms < QUIET_MS_MAX,
-    ) as ready:
-
-        def turn() -> None:
-            service.turn()
-            if watch.caught_up:
-                ready()
-
-        try:
-            running.keep_on(turn, READS_FAILED_MAX)
-        finally:
-            service.close()
+    ready, alive = (
+        lambda: watch.caught_up and boot_ms() - service.taken_boot_ms < QUIET_MS_MAX,
+        lambda: boot_ms() - service.turned_boot_ms < QUIET_MS_MAX,
+    )
+    with closing(service), running.served(ready, alive):
+        running.keep_on(service.turn, READS_FAILED_MAX)

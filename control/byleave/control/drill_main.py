@@ -171,14 +171,14 @@ def _hourly(process: role.Role, room: Room, options: argparse.Namespace) -> None
     due_ms = 0
     with process.served(lambda: room.ready, lambda: boot_ms() - room.turned_ms < TURN_MS_MAX) as say_ready:
 
-        def turn() -> None:
+        def turn() -> bool:
             nonlocal due_ms
             room.pump(IDLE_S)
-            if room.ready:
-                say_ready()
             if room.ready and boot_ms() >= due_ms:
+                say_ready()  # before the drill, which takes its time
                 due_ms = boot_ms() + options.every_s * (900 + secrets.randbelow(201))  # a tenth early to a tenth late
                 _drill(process, room, as_json=options.json)
+            return room.ready
 
         process.keep_on(turn, FAILURES_MAX)
 

@@ -56,25 +56,28 @@ class Role:
     def served(self, ready: Callable[[], bool], alive: Callable[[], bool]) -> Iterator[Callable[[], None]]:
         """Answers /metrics, /readyz and /livez meanwhile. What it yields says the ready line, the first time it is called."""
         server = metrics.serve(self.installation.metrics_port, ready, alive)
-
-        def say_ready() -> None:
-            if not self._said:
-                self._said = True
-                say(ready=True, role=self.name, pid=os.getpid(), metrics_port=server.server_address[1])
-
+        self._port = server.server_address[1]
         try:
-            yield say_ready
+            yield self._say_ready
         finally:
             server.shutdown()
             server.server_close()
 
-    def keep_on(self, step: Callable[[], object], failures_max: int) -> None:
-        """Takes steps until told to end. A Transient is tried again, each time later; the one after so many in a row is
-        raised, as is every other error."""
+    def _say_ready(self) -> None:
+        if not self._said:
+            self._said = True
+            say(ready=True, role=self.name, pid=os.getpid(), metrics_port=self._port)
+
+    def keep_on(self, step: Callable[[], bool], failures_max: int) -> None:
+        """Takes steps until told to end, and says the ready line after the first that says yes.
+
+        A Transient is tried again, each time later; the one after so many in a row is raised, as is every other error.
+        """
         failures = 0
         while not self.stopped():
             try:
-                step()
+                if step():
+                    self._say_ready()
                 failures = 0
             except Transient as error:
                 failures += 1

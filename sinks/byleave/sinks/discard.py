@@ -23,15 +23,9 @@ from byleave.sinks.sink import write_file
 
 
 def discard(
-    lake: Table,
-    keys: KeyringClient,
-    order: Discard,
-    standing: Standing,
-    *,
-    now_ms: int,
-    service_ms: int,
-    random_bytes: Randomness,
-) -> Snapshot:
+    lake: Table, keys: KeyringClient, order: Discard, standing: Standing,
+    *, now_ms: int, service_ms: int, random_bytes: Randomness,
+) -> Snapshot:  # fmt: skip
     """Carries out one order; that it was is in the snapshot, so it is done once. `service_ms` is the newest beacon's time.
 
     Nothing may be staged meanwhile that was decided before the order was known. Raises Transient: `conflict` with another

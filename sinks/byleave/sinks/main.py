@@ -10,6 +10,7 @@ import argparse
 import os
 import time
 from collections.abc import Sequence
+from contextlib import closing
 
 import structlog
 
@@ -69,8 +70,9 @@ class Worker:
         heard_ms = self._knowledge.beacon.service_ms if self._knowledge.beacon else 0
         return self._watch.caught_up and heard_ms >= max(self._sink.head.discards.values(), default=0)
 
-    def step(self) -> None:
-        """Learns, reads, decides, and commits or erases if it is time. Raises the families of `core.errors`."""
+    def step(self) -> bool:
+        """Learns, reads, decides, and commits or erases if it is time. Whether it is ready. Raises the families of
+        `core.errors`."""
         self.turned_s = time.monotonic()
         try:
             self._learn()
@@ -87,6 +89,7 @@ class Worker:
                 self._begin_anew()
             raise
         metrics.PROGRESS.set(time.time())
+        return self.ready
 
     def commit(self) -> None:
         """Commits what was decided. Refusals are on the broker before their offsets count."""
@@ -161,17 +164,8 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _work(role: Role, given: argparse.Namespace) -> None:
-    worker = Worker(role.installation, given.commit_s, role.log)
-
-    def turn() -> None:
-        worker.step()
-        if worker.ready:
-            say_ready()
-
-    try:
-        with role.served(lambda: worker.healthy, lambda: time.monotonic() - worker.turned_s < TURN_S_MAX) as say_ready:
-            role.keep_on(turn, ATTEMPTS_MAX)
+    with closing(Worker(role.installation, given.commit_s, role.log)) as worker:
+        with role.served(lambda: worker.healthy, lambda: time.monotonic() - worker.turned_s < TURN_S_MAX):
+            role.keep_on(worker.step, ATTEMPTS_MAX)
         worker.commit()
-    finally:
-        worker.close()
     role.log.info("stopped")
