@@ -59,8 +59,7 @@ def record_level(start: Level, text: str, labels: Collection[str], rules: Rules)
     level = max(level, start)
     if level == Level.SECRET:
         return level
-    verdicts = rules.topics.judge(text, labels)
-    return max([level, *(rules.policy.topics[topic] for verdict in verdicts for topic in verdict.topics)])
+    return max([level, *(rules.policy.topics[topic] for topic in rules.topics.of(text, labels))])
 
 
 def judge(text: str, start: Level, rules: Rules) -> tuple[list[Span], Level]:

@@ -37,7 +37,7 @@ def judge_places(text: str, tokens: list[Token], vocabulary: Vocabulary) -> None
         what = token.what
         before, after = tokens[place - 1] if place else None, tokens[place + 1] if place < last else None
         capital = what in _CAPITALS and not token.label
-        if capital and before is not None and _is_called(text, before, token):
+        if capital and before is not None and (_is_called(text, before, token) or _is_proper(text, before, token, vocabulary)):
             token.label = "NAME"
         elif not token.label and (what is What.NAMELIKE or (token.lower in GRAMMAR and token.lower in vocabulary.given)):
             shouted = text[token.start : token.end].isupper() and token.lower not in vocabulary.given
@@ -87,6 +87,14 @@ def _is_called(text: str, before: Token, token: Token) -> bool:
     if before.lower in TITLES:
         return gap in (" ", ". ")
     return before.lower in _PERSON_FIELDS and re.fullmatch(r"[\"']?\s?[:=>]\s?[\"']?", gap) is not None
+
+
+def _is_proper(text: str, before: Token, token: Token, vocabulary: Vocabulary) -> bool:
+    """Whether a word that is hardly used as one has its capital from within a sentence: "because Gareth", not "Paris is"."""
+    if token.lower.removesuffix("'s") not in vocabulary.proper or text[token.start : token.end].isupper():
+        return False
+    gap = text[before.end : token.start]
+    return token.lower not in GRAMMAR and gap.rstrip(' "(') in ("", ",")
 
 
 def _readings(text: str, token: Token, following: list[Token]) -> None:

@@ -3,7 +3,8 @@
 Promises  what the gate does not know to be harmless is removed as one typed placeholder; where gate and patterns overlap, the
           more sensitive label wins and the span is one; what is in doubt goes if something removed stands beside it.
 
-Steps     tokens, each by itself -> numbers in groups -> patterns and cues -> edges -> names by place -> neighbours -> spans
+Steps     tokens, each by itself -> numbers in groups -> patterns and cues -> edges -> names by place
+          -> neighbours -> what the text is about -> spans
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from byleave.processors.neighbours import CLOSE, doubt_lines, pull_neighbours
 from byleave.processors.places import judge_places, same_names
 from byleave.processors.reassemble import UNKNOWN_CHAR
 from byleave.processors.rules import Rules
+from byleave.processors.tighten import tighten
 from byleave.processors.tokens import Token, What, tokens_of
 from byleave.processors.vocabulary import Vocabulary
 
@@ -75,6 +77,7 @@ def find_spans(context: str, text: str, rules: Rules, *, open_left: bool = False
     if any(token.label for token in tokens):
         doubt_lines(whole, tokens)
         pull_neighbours(whole, tokens, vocabulary)
+    tighten(tokens, rules.topics.of(whole, {token.label for token in tokens} - {""}))
     return _spans(whole, tokens, base)
 
 

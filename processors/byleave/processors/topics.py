@@ -74,6 +74,10 @@ class Topics:
         verdicts = [self._verdict(run) for run in self.runs(text, labels) if self.score(run) >= 0]
         return [verdict for verdict in verdicts if verdict.topics]
 
+    def of(self, text: str, labels: Iterable[str]) -> frozenset[str]:
+        """The topics that some run of sentences is about."""
+        return frozenset(topic for verdict in self.judge(text, labels) for topic in verdict.topics)
+
     def runs(self, text: str, labels: Iterable[str]) -> Iterator[Counter[int]]:
         """How often each feature stands in each run of sentences, by its place in `features`. A label stands in all of them."""
         found = set(labels)

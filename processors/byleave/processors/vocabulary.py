@@ -27,6 +27,8 @@ from byleave.processors.harmless import load_shapes
 from byleave.processors.lexicon import load_pack, load_texts, load_words
 
 USED_LIKE_A_WORD_MIN = 2.0
+PROPER_MAX = 1.0
+"""A word that is used less like a word than this is a name of something, whatever the lists of names say: London, Gareth."""
 SURNAME_RANK_MAX = 8_000
 """Surnames rarer than this are not taken out of the words: nearly every word is somebody's name."""
 JOINED_LETTERS_MAX = 40
@@ -54,7 +56,7 @@ class Vocabulary:
     """Lower-case words. `words` pass the gate; `names` (given and common family names) are doubted; `medical` are labelled.
 
     `surnames` are the common family names, `commonest` the commonest of them, `family` all that no dictionary holds; `code` are
-    words that make an identifier of what they are joined with.
+    words that make an identifier of what they are joined with; `proper` are names of something where they have a capital.
     """
 
     words: frozenset[str] = field(repr=False)
@@ -65,6 +67,7 @@ class Vocabulary:
     names: frozenset[str] = field(repr=False)
     medical: frozenset[str] = field(repr=False)
     code: frozenset[str] = field(repr=False)
+    proper: frozenset[str] = field(repr=False)
     digest: str
 
     def is_medical(self, word: str) -> bool:
@@ -113,7 +116,10 @@ def load_vocabulary(language: str = "en", house: frozenset[str] = frozenset()) -
     words -= medical | sensitive | foreign
     commonest = frozenset(name for name, rank in ranks.items() if rank <= RANK_WITH_INITIAL_MAX)
     parts = (frozenset(words), frozenset(given), frozenset(surnames), commonest, frozenset(ranks.keys() - counts.keys()))
-    named = (*parts, frozenset(names), medical, load_words("code", language))
+    code = load_words("code", language)
+    proper = {word for word in words if wordlike.get(word, USED_LIKE_A_WORD_MIN) < PROPER_MAX}
+    proper -= code | harmless | house
+    named = (*parts, frozenset(names), medical, code, frozenset(proper))
     lists = ["\n".join(sorted(part)) for part in named] + [load_shapes(language)[1], *load_texts(language)]
     return Vocabulary(*named, digest=hashlib.sha256("\n\n".join(lists).encode()).hexdigest())
 
