@@ -17,11 +17,7 @@ def left(text: str, rules: Rules) -> str:
     [
         ("the lump sum is in the back of the plan", "they found a lump in my chest, biopsy on monday", "lump"),
         ("use two of the hundred threads", "my salary went up, they gave me two hundred more a month", "hundred"),
-        (
-            "the drive was in good hands this summer",
-            "summer cried in her appraisal and wants to quit, he never helps her",
-            "summer",
-        ),
+        ("we hope that the cache helps", "her appraisal said hope is late again", "hope"),
     ],
 )
 def test_a_word_stays_where_it_tells_nothing_and_goes_where_it_does(
