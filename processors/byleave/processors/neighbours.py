@@ -25,19 +25,26 @@ _PARTICLES = frozenset(
 )
 TITLES = frozenset(("mr", "mrs", "ms", "dr", "prof", "miss", "sir", "madam", "mx"))
 _FIELDS = load_words("fields")
+CAPITALS = frozenset((What.CAPITAL, What.NAMELIKE))
+_KNOWN, _LETTERED = CAPITALS | {What.WORD}, CAPITALS | {What.WORD, What.UNKNOWN}
+_SHORT = frozenset((What.SMALL, What.EXEMPT, What.LETTER))
 
 
 def pull_neighbours(text: str, tokens: list[Token], vocabulary: Vocabulary) -> None:
     """What is in doubt goes with what is gone beside it: once along the text, once back."""
     for before, token in pairwise(tokens):
-        if before.label and not token.label and CLOSE.fullmatch(text, before.end, token.start):
+        if before.label and not token.label and _is_close(text[before.end : token.start]):
             token.label = _pulled(before, token, vocabulary, text, behind=True)
     for before, token, after in zip(tokens, tokens[1:], tokens[2:], strict=False):
         if before.label and after.label and not token.label and _is_between(text, before, token, after):
             token.label = "WORD"
     for after, token in pairwise(reversed(tokens)):
-        if after.label and not token.label and CLOSE.fullmatch(text, token.end, after.start):
+        if after.label and not token.label and _is_close(text[token.end : after.start]):
             token.label = _pulled(after, token, vocabulary, text, behind=False)
+
+
+def _is_close(gap: str) -> bool:
+    return gap == " " or CLOSE.fullmatch(gap) is not None
 
 
 def _is_between(text: str, before: Token, token: Token, after: Token) -> bool:
@@ -45,7 +52,7 @@ def _is_between(text: str, before: Token, token: Token, after: Token) -> bool:
     gaps = [text[a:b] for a, b in ((before.end, token.start), (token.end, after.start))]
     if all(len(gap) == 1 and gap in "=/+_-~" for gap in gaps):
         return True
-    if token.what not in (What.WORD, What.CAPITAL, What.NAMELIKE) or token.lower in GRAMMAR or token.lower in _FIELDS:
+    if token.what not in _KNOWN or token.lower in GRAMMAR or token.lower in _FIELDS:
         return False
     return all(gap in (" ", ", ") for gap in gaps)
 
@@ -59,7 +66,7 @@ def doubt_lines(text: str, tokens: list[Token]) -> None:
         if line and "\n" in text[line[-1].end : token.start]:
             _end_line(text, line)
             line = []
-        if token.lower[0].isalpha() and token.what in (What.WORD, What.CAPITAL, What.NAMELIKE, What.UNKNOWN):
+        if token.what in _LETTERED and token.lower[0].isalpha():
             line.append(token)
     _end_line(text, line)
 
@@ -75,18 +82,20 @@ def _pulled(gone: Token, doubtful: Token, vocabulary: Vocabulary, text: str, *, 
     """The label that `doubtful` gets from `gone` beside it, or none. `behind`: it stands after what is gone."""
     what, label, upper = doubtful.what, gone.label, text[doubtful.start].isupper()
     gap = text[gone.end : doubtful.start] if behind else text[doubtful.end : gone.start]
-    if what in (What.SMALL, What.EXEMPT, What.LETTER):
+    if what in _SHORT:
         return _pulled_small(text, label, doubtful)
     if label == "MEDICAL" and what in (What.CAPITAL, What.WORD) and gap == " ":
         near = doubtful.lower not in GRAMMAR and gone.what not in (What.CAPITAL, What.WORD)
         return "MEDICAL" if near and (not behind or doubtful.lower in _MEDICAL_TAILS) else ""
-    if what in (What.CAPITAL, What.NAMELIKE) and doubtful.lower not in _FIELDS:
+    if what in CAPITALS and doubtful.lower not in _FIELDS:
         heading = text[doubtful.end : doubtful.end + 1] == ":"
         return _pulled_capital(gone, what, upper and not heading and _IN_NAME.fullmatch(gap) is not None)
-    if label == "NAME" and not behind and gap == " " and doubtful.lower in _PARTICLES:
+    if label != "NAME":
+        return ""
+    if not behind and gap == " " and doubtful.lower in _PARTICLES:
         return "NAME"
     part = what is What.WORD and doubtful.lower not in GRAMMAR and doubtful.lower not in _FIELDS
-    return "NAME" if part and label == "NAME" and doubtful.lower in (vocabulary.surnames if behind else TITLES) else ""
+    return "NAME" if part and doubtful.lower in (vocabulary.surnames if behind else TITLES) else ""
 
 
 def _pulled_small(text: str, label: str, doubtful: Token) -> str:

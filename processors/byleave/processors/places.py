@@ -9,7 +9,7 @@ import re
 from itertools import pairwise
 
 from byleave.processors.lexicon import load_words
-from byleave.processors.neighbours import TITLES
+from byleave.processors.neighbours import CAPITALS, TITLES
 from byleave.processors.tokens import Token, What
 from byleave.processors.vocabulary import GRAMMAR, Vocabulary
 
@@ -26,7 +26,7 @@ _PERSON_FIELDS = frozenset(("first", "last", "family", "given", "surname", "midd
 _MEDICAL_CUES = frozenset(("dx", "rx", "diagnosis", "diagnosed", "treated", "suffering", "suffers", "symptoms"))
 _MEDICAL_PAIRS = load_words("medical_pairs")
 _PAIR_ENDS = frozenset(end for pair in _MEDICAL_PAIRS for end in (pair.rsplit("_")[-1], pair.rsplit("_")[-1] + "s"))
-_CAPITALS, _STRANGE = frozenset((What.CAPITAL, What.NAMELIKE)), frozenset((What.UNKNOWN, What.IDENTIFIER, What.HALF))
+_STRANGE = frozenset((What.UNKNOWN, What.IDENTIFIER, What.HALF))
 _READING = re.compile(r"\d{1,4}(?:\.\d{1,2})?|[clst]\d{1,2}")
 
 
@@ -36,7 +36,7 @@ def judge_places(text: str, tokens: list[Token], vocabulary: Vocabulary) -> None
     for place, token in enumerate(tokens):
         what = token.what
         before, after = tokens[place - 1] if place else None, tokens[place + 1] if place < last else None
-        capital = what in _CAPITALS and not token.label
+        capital = what in CAPITALS and not token.label
         if capital and before is not None and (_is_called(text, before, token) or _is_proper(text, before, token, vocabulary)):
             token.label = "NAME"
         elif not token.label and (what is What.NAMELIKE or (token.lower in GRAMMAR and token.lower in vocabulary.given)):

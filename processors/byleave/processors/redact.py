@@ -44,7 +44,7 @@ NUMBERED = frozenset(("NAME", "USERNAME", "EMAIL", "PHONE", "ADDRESS", "IP"))
 """Labels whose values are told apart within one record."""
 _RANK = {label: rank for rank, label in enumerate(LABELS)}
 _GONE = {What.UNKNOWN: "WORD", What.HALF: "WORD", What.NUMBER: "NUMBER", What.IDENTIFIER: "WORD", What.MEDICAL: "MEDICAL"}
-_MAYBE_CODE, _NUMBERS = frozenset((What.UNKNOWN, What.HALF)), frozenset((What.SMALL, What.NUMBER))
+_NUMBERS = frozenset((What.SMALL, What.NUMBER))
 _JOINED = re.compile(r"\s{0,2},?\s{0,2}|[^\w\n]{0,4}")
 """What may stand between two parts of one thing."""
 _GROUP_GAP = re.compile(r"[ .\-/()]{1,3}")
@@ -136,12 +136,11 @@ def safe_cut(text: str, spans: list[Span], limit: int) -> int:
 
 def _code(text: str, tokens: list[Token], vocabulary: Vocabulary) -> None:
     """Lets unknown words through that can only be names in code, by where they stand and what they look like."""
+    unknown = {token.lower: token.lower.removesuffix("'s") for token in tokens if token.what is What.UNKNOWN}
+    plain = {word for word, base in unknown.items() if base not in vocabulary.family and is_ordinary(base, vocabulary)}
     for token in tokens:
-        if token.what not in _MAYBE_CODE:
-            continue
-        base = token.lower.removesuffix("'s")
-        unknown = token.what is What.UNKNOWN and base not in vocabulary.family and is_ordinary(base, vocabulary)
-        if (unknown or token.what is What.HALF) and stands_as_code(text, token.start, token.end):
+        named = token.what is What.HALF or (token.what is What.UNKNOWN and token.lower in plain)
+        if named and stands_as_code(text, token.start, token.end):
             token.label, token.what = "", What.CODE
 
 
@@ -163,8 +162,10 @@ def _groups(text: str, tokens: list[Token]) -> None:
 
 
 def _end_group(group: list[Token]) -> None:
+    if len(group) < 2:
+        return
     size = sum(char.isdigit() for token in group for char in token.lower)
-    long = len(group) > 1 and size >= GROUPED_DIGITS_MIN
+    long = size >= GROUPED_DIGITS_MIN
     mixed = len(group) >= SPELLED_MIXED_MIN and 0 < size < len(group)
     if long or mixed or (size == 0 and len(group) >= SPELLED_LETTERS_MIN):
         for token in group:
