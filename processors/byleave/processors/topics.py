@@ -56,12 +56,13 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Topics:
-    """The features. `phrases` go by their first word, the longest first; `stems` are beginnings of words."""
+    """The features. `phrases` go by their first word, the longest first; `stems` are beginnings of words, `heads` of stems."""
 
     bias: float
     features: tuple[Feature, ...]
     phrases: Mapping[str, tuple[tuple[list[str], int], ...]] = field(repr=False)
     stems: Mapping[str, int] = field(repr=False)
+    heads: frozenset[str] = field(repr=False)
     digest: str
 
     @property
@@ -78,15 +79,15 @@ class Topics:
         """The topics that some run of sentences is about."""
         return frozenset(topic for verdict in self.judge(text, labels) for topic in verdict.topics)
 
-    def runs(self, text: str, labels: Iterable[str]) -> Iterator[Counter[int]]:
+    def runs(self, text: str, labels: Iterable[str]) -> Iterator[dict[int, int]]:
         """How often each feature stands in each run of sentences, by its place in `features`. A label stands in all of them."""
         found = set(labels)
         everywhere = {n: 1 for n, feature in enumerate(self.features) if feature.label in found}
         sentences = [Counter(n for n, _ in self._matches(sentence)) for sentence in _SENTENCE.split(text)]
         for first in range(len(sentences)):
-            run = Counter(everywhere)
+            run = dict(everywhere)
             for sentence in sentences[first : first + RUN_MAX]:
-                run.update(sentence)
+                run |= {n: run.get(n, 0) + count for n, count in sentence.items()}
                 yield run.copy()
 
     def score(self, counts: Mapping[int, int]) -> float:
@@ -106,23 +107,30 @@ class Topics:
 
     def _matches(self, text: str) -> Iterator[tuple[int, str]]:
         tokens = tokens_of(text)
-        place = 0
+        told = {token: (self._phrases(token), self._stem(token)) for token in set(tokens)}
         if tokens and (first := self.stems.get(f"^{tokens[0]}")) is not None:
             yield first, tokens[0]
-        while place < len(tokens):
-            token, size = tokens[place], 1
-            for rest, n in self.phrases.get(token) or self.phrases.get(_singular(token), ()):
+        done = 0
+        for place, token in enumerate(tokens):
+            phrases, stem = told[token]
+            if place < done or not (phrases or stem):
+                continue
+            for rest, n in phrases:
                 if tokens[place + 1 : place + 1 + len(rest)] == rest:
-                    size += len(rest)
-                    yield n, " ".join(tokens[place : place + size])
+                    done = place + 1 + len(rest)
+                    yield n, " ".join(tokens[place:done])
                     break
             else:
-                stem = next(
-                    (token[:end] for end in range(min(len(token), STEM_MAX), STEM_MIN - 1, -1) if token[:end] in self.stems), ""
-                )
                 if stem:
                     yield self.stems[stem], token
-            place += size
+
+    def _phrases(self, token: str) -> tuple[tuple[list[str], int], ...]:
+        return self.phrases.get(token) or self.phrases.get(_singular(token), ())
+
+    def _stem(self, token: str) -> str:
+        """The longest stem that a token begins with, or nothing."""
+        ends = range(min(len(token), STEM_MAX), STEM_MIN - 1, -1) if token[:STEM_MIN] in self.heads else ()
+        return next((token[:end] for end in ends if token[:end] in self.stems), "")
 
     def _verdict(self, run: Mapping[int, int]) -> Verdict:
         rows = sorted(((self.weight(n, count), n) for n, count in run.items()), reverse=True)
@@ -168,7 +176,8 @@ def read_topics(text: str, lists: Mapping[str, frozenset[str]]) -> Topics:
     for words, n in sorted(whole.items(), key=lambda row: -len(row[0])):
         phrases.setdefault(words[0], []).append((list(words[1:]), n))
     digest = hashlib.sha256(text.encode()).hexdigest()
-    return Topics(raw["bias"], tuple(features), {word: tuple(rows) for word, rows in phrases.items()}, stems, digest)
+    heads = frozenset(stem[:STEM_MIN] for stem in stems)
+    return Topics(raw["bias"], tuple(features), {word: tuple(rows) for word, rows in phrases.items()}, stems, heads, digest)
 
 
 def _enter(phrase: str, n: int, stems: dict[str, int], whole: dict[tuple[str, ...], int]) -> None:
