@@ -56,7 +56,8 @@ class Vocabulary:
     """Lower-case words. `words` pass the gate; `names` (given and common family names) are doubted; `medical` are labelled.
 
     `surnames` are the common family names, `commonest` the commonest of them, `family` all that no dictionary holds; `code` are
-    words that make an identifier of what they are joined with; `proper` are names of something where they have a capital.
+    words that make an identifier of what they are joined with; `proper` are names of something where they have a capital;
+    `everyday` words alone stay in a text about health.
     """
 
     words: frozenset[str] = field(repr=False)
@@ -68,6 +69,7 @@ class Vocabulary:
     medical: frozenset[str] = field(repr=False)
     code: frozenset[str] = field(repr=False)
     proper: frozenset[str] = field(repr=False)
+    everyday: frozenset[str] = field(repr=False)
     digest: str
 
     def is_medical(self, word: str) -> bool:
@@ -118,8 +120,9 @@ def load_vocabulary(language: str = "en", house: frozenset[str] = frozenset()) -
     parts = (frozenset(words), frozenset(given), frozenset(surnames), commonest, frozenset(ranks.keys() - counts.keys()))
     code = load_words("code", language)
     proper = {word for word in words if wordlike.get(word, USED_LIKE_A_WORD_MIN) < PROPER_MAX}
+    everyday = {word for word in words if counts.get(word, 0) >= pack["counts"]["everyday"]} | GRAMMAR
     proper -= code | harmless | house
-    named = (*parts, frozenset(names), medical, code, frozenset(proper))
+    named = (*parts, frozenset(names), medical, code, frozenset(proper), frozenset(everyday))
     lists = ["\n".join(sorted(part)) for part in named] + [load_shapes(language)[1], *load_texts(language)]
     return Vocabulary(*named, digest=hashlib.sha256("\n\n".join(lists).encode()).hexdigest())
 

@@ -15,7 +15,7 @@ def left(text: str, rules: Rules) -> str:
 @pytest.mark.parametrize(
     ("harmless", "telling", "word"),
     [
-        ("the lump sum is in the back of the plan", "they found a lump in my chest, biopsy on monday", "lump"),
+        ("the lump sum is in the back of the plan", "they found a lump in my chest, the biopsy is on monday", "lump"),
         ("use two of the hundred threads", "my salary went up, they gave me two hundred more a month", "hundred"),
         ("we hope that the cache helps", "her appraisal said hope is late again", "hope"),
     ],
