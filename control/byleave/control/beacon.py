@@ -225,11 +225,8 @@ def accept(
         return memory
     if len(memory.effective) >= REMEMBERED_MAX or (drill and memory.drills):
         raise Refused("more orders than are kept, or a second drill at a time", reason="too-many-orders")
-    if (
-        append_ms > acceptable_until_ms(halt, joint=joint)
-        or (drill and append_ms < halt.issued_ms - DRILL_MS)
-        or (drill and now_ms - append_ms > DRILL_MS)
-    ):
+    lies_behind = drill and append_ms < max(halt.issued_ms, now_ms) - DRILL_MS
+    if lies_behind or append_ms > acceptable_until_ms(halt, joint=joint):
         raise Refused("an order that was published after its time; a new one is needed", reason="stale-order")
     drills = memory.drills | {halt_id} if drill else memory.drills
     return replace(memory, effective={**memory.effective, halt_id: service_ms(memory, now_ms)}, drills=drills)

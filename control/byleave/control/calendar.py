@@ -47,13 +47,9 @@ class Due:
 
 
 def calendar(
-    root: Root,
-    knowledge: Knowledge,
-    certificates: Mapping[str, int],
-    names: Mapping[str, str],
-    now_ms: int,
+    root: Root, knowledge: Knowledge, certificates: Mapping[str, int], names: Mapping[str, str], now_ms: int,
     policy: LevelPolicy | None = None,
-) -> list[Due]:
+) -> list[Due]:  # fmt: skip
     """All of it, the nearest first. `certificates`: end by name; `names`: officers by public key, where they are known."""
     rows = [*_documents(root, knowledge), *_keys(root, knowledge, names, now_ms)]
     rows += [("certificate", name, ends_ms, "whoever runs the certificate authority") for name, ends_ms in certificates.items()]

@@ -123,13 +123,8 @@ def resume(
         basis, _ = deciding.read_basis(at)
         new = described_manifest(deciding.told(manifest), at.site, wall_ms()) if manifest else None
         key_id, _, key = recipient.partition("=")
-        return deciding.next_documents(
-            basis,
-            lift,
-            new,
-            [_scope(text) for text in scope or []],
-            (key_id, public_hex(redactor_key(key))) if recipient else None,
-        ), basis
+        sealed_to = (key_id, public_hex(redactor_key(key))) if recipient else None
+        return deciding.next_documents(basis, lift, new, [_scope(text) for text in scope or []], sealed_to), basis
 
     if propose or sign or submit:
         key = officers_cli.open_key(at, officer, passphrase_file)
@@ -205,11 +200,8 @@ def consent(
         typer.echo("\n".join(plain_words(offer.manifest)))
     if not yes and not typer.confirm("Do you agree to this?", default=False, err=True):
         raise Refused("not agreed: nothing was signed, nothing is captured", reason="no-consent")
-    say(
-        consenting.agree(at, name, offer),
-        "Agreed and signed. Take it back at any time: byleave me consent --withdraw",
-        as_json,
-    )
+    report = consenting.agree(at, name, offer)
+    say(report, "Agreed and signed. Take it back at any time: byleave me consent --withdraw", as_json)
 
 
 @app.command()
@@ -268,9 +260,8 @@ def _board_lines(report: dict[str, Any]) -> Iterable[str]:
     for found in report["orders"]:
         yield f"Order {found['halt_id'][:12]} ({found['what']}, {found['scope']}): {found['sentence']}."
         for row in found["rows"]:
-            after = (
-                "" if row["stopped_after_ms"] is None else f"  after {row['stopped_after_ms']} ms, buffer {row['disposition']}"
-            )
+            stopped_ms = row["stopped_after_ms"]
+            after = "" if stopped_ms is None else f"  after {stopped_ms} ms, buffer {row['disposition']}"
             yield f"  {row['endpoint']:<24} {row['standing'].replace('_', ' ')}{after}"
     never = sum(row["worked_days_ago"] is None for row in report["keys"])
     if never:

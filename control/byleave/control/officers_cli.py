@@ -102,12 +102,8 @@ def root_show(as_json: Json = False) -> None:
     found, digests = pinned_root(at.home, at.site), deciding.kept_roots(at.home)
     pin = at.home / "trust" / "root.pin"
     pinned = pin.read_text(encoding="ascii").strip() in digests.values() if pin.is_file() else None
-    lines = [*wording.root_words(found, None), f"  digest {digests[found.version]}"]
-    lines.append(
-        {None: "  no trust/root.pin to compare with", True: "  follows trust/root.pin"}.get(
-            pinned, "  NOT what trust/root.pin says"
-        )
-    )
+    said = {None: "no trust/root.pin to compare with", True: "follows trust/root.pin", False: "NOT what trust/root.pin says"}
+    lines = [*wording.root_words(found, None), f"  digest {digests[found.version]}", f"  {said[pinned]}"]
     say({**asdict(found), "digest": digests[found.version], "pinned": pinned}, "\n".join(lines), as_json)
     raise typer.Exit(1 if pinned is False else 0)
 
@@ -213,9 +209,8 @@ def handle(
 
     if propose is not None:
         words = deciding.write_proposal(propose, *make())
-        say(
-            {"file": str(propose), "words": words}, "\n".join([*words, f"Written to {propose}; nobody has signed it."]), as_json
-        )
+        text = "\n".join([*words, f"Written to {propose}; nobody has signed it."])
+        say({"file": str(propose), "words": words}, text, as_json)
     elif sign is not None:
         lacking = deciding.sign_file(at, sign, agree, key)
         say({"file": str(sign), "missing": lacking}, "Signed. " + ("; ".join(lacking) or f"Enough: --submit {sign}"), as_json)

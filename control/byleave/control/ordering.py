@@ -96,9 +96,8 @@ def publish_missing(at: Installation) -> list[str]:
         try:
             watch.knowledge.learn(topic, value)
         except (Refused, Forged) as error:
-            if error.reason == "rolled-back" or (
-                watch.knowledge.state and topic in ("control.state.v1", "control.manifest.v1")
-            ):
+            followed = watch.knowledge.state and topic in ("control.state.v1", "control.manifest.v1")
+            if followed or error.reason == "rolled-back":
                 continue  # replaced by now, or of a root that is no more: what is in force was signed since
             raise
         if _known(watch.knowledge) != before:

@@ -51,14 +51,9 @@ def next_run(
 
 
 def next_state(
-    knowledge: Knowledge,
-    lift: Collection[str],
-    now_ms: int,
-    *,
-    root: Root | None = None,
-    run: tuple[Run, ...] | None = None,
-    manifests: Mapping[str, Manifest] | None = None,
-) -> State:
+    knowledge: Knowledge, lift: Collection[str], now_ms: int,
+    *, root: Root | None = None, run: tuple[Run, ...] | None = None, manifests: Mapping[str, Manifest] | None = None,
+) -> State:  # fmt: skip
     """The state that follows the one in force, with the orders of `lift` lifted; everything else stays.
 
     `root` if it is to stand under a next one; `run` for another leave; `manifests`, by digest, that it brings. Without a state

@@ -65,9 +65,8 @@ def root_words(root: Root, before: Root | None) -> Iterator[str]:
     yield f"Root {root.version}, until {_day(root.expires_ms)}:"
     old = {role.name: role for role in before.roles} if before else {}
     for role in root.roles:
-        yield f"  {role.name}: {role.threshold} of {len(role.keys)} keys, of {role.groups_min} groups" + _was(
-            old.get(role.name)
-        )
+        was = _was(old.get(role.name))
+        yield f"  {role.name}: {role.threshold} of {len(role.keys)} keys, of {role.groups_min} groups{was}"
         yield from _changes(_owners(old.get(role.name)), _owners(role), lambda owner: f"{owner[1]}: {owner[0]}")
     for name in sorted(old.keys() - {role.name for role in root.roles}):
         yield f"- {name}: this role is no more"

@@ -117,10 +117,9 @@ def _launch(home: Path, folder: Path, ports: Ports) -> int:
     folder.chmod(0o700)
     (folder / "server.properties").write_text(server_properties(home, ports), encoding="utf-8")
     (folder / "log4j2.xml").write_text(fill("log4j2.xml", folder=escape(str(folder))), encoding="utf-8")
+    # of a broker that was killed: readiness is read from the log, an archive may be half written
     for old in (folder / "bootstrap.txt", folder / "kafka.log", *folder.glob("*.jsa")):
-        old.unlink(
-            missing_ok=True
-        )  # of a broker that was killed: readiness is read from the log, an archive may be half written
+        old.unlink(missing_ok=True)
     (folder / "jvm.options").write_text(fill("jvm.options", folder=folder, jars=jars), encoding="utf-8")
     archive = archive_path(jvm, jars)
     kept = [f"-XX:SharedArchiveFile={archive}"] if archive.is_file() else []

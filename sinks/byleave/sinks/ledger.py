@@ -54,14 +54,13 @@ class Ledger:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._path, self._head_path = folder / "ledger.jsonl", folder / "head"
         remembered = read_head(folder)
-        whole = _whole_bytes(self._path)
         self.head = Head(0, GENESIS)
         for line in verify(folder, remembered):
             self.head = Head(line.index + 1, line.hash)
         os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
         self._file = self._path.open("r+b", buffering=0)
-        self._bytes = whole
-        self._file.truncate(whole)  # a torn last line was never answered for
+        self._bytes = sum(len(raw) + 1 for raw in _lines(self._path))
+        self._file.truncate(self._bytes)  # a torn last line was never answered for
         replace_file(self._head_path, f"{self.head}\n".encode())
 
     def append(self, entry: dict[str, Any], at_ms: int) -> int:
@@ -131,6 +130,7 @@ def parse_head(text: str) -> Head:
 
 
 def _lines(path: Path) -> Iterator[bytes]:
+    """The whole lines, without their ends."""
     if not path.exists():
         return
     with path.open("rb") as file:
@@ -139,17 +139,6 @@ def _lines(path: Path) -> Iterator[bytes]:
                 yield raw[:-1]
             elif len(raw) > LINE_BYTES_MAX:
                 raise Forged("a ledger line is too long", reason="ledger")
-
-
-def _whole_bytes(path: Path) -> int:
-    """Length up to the last line end."""
-    if not path.exists():
-        return 0
-    with path.open("rb") as file:
-        end = file.seek(0, os.SEEK_END)
-        file.seek(max(0, end - LINE_BYTES_MAX - 1))
-        tail = file.read()
-    return end - (len(tail) - tail.rfind(b"\n") - 1)
 
 
 def _canonical(value: Any) -> bytes:

@@ -192,12 +192,10 @@ class Sink:
 def write_file(lake: Table, keys: KeyringClient, table: str, level: int, rows: pa.Table, random_bytes: Randomness) -> DataFile:
     """Writes rows as a file of their own, under a fresh key, with a ticket that says whose they are. It does not count yet."""
     file = random_bytes(16).hex()
-    of = {name: sorted(rows.column(name).unique().to_pylist()) for name in ("manifest", "key_id", "endpoint")}
-    key, ticket = keys.file_key(
-        level, table=table, file=file, manifests=of["manifest"], key_ids=of["key_id"], endpoints=of["endpoint"]
-    )
+    of = {f"{name}s": sorted(rows.column(name).unique().to_pylist()) for name in ("manifest", "key_id", "endpoint")}
+    key, ticket = keys.file_key(level, table=table, file=file, **of)
     size = lake.stage(table, level, file, rows, key)
-    return DataFile(table, level, file, rows.num_rows, size, tuple(of["manifest"]), ticket)
+    return DataFile(table, level, file, rows.num_rows, size, tuple(of["manifests"]), ticket)
 
 
 def fence(knowledge: Knowledge) -> Fence:
