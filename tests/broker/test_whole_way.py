@@ -1,6 +1,6 @@
 """The whole way, as `byleave demo` goes it: a real screen is captured, and what was typed arrives; the secret does not.
 
-Xvfb, xterm and xdotool, the pynput worker, Kafka with mutual TLS and ACLs, the redactor, the lake, the keyring and the halt:
+Xvfb, xterm and xdotool, the RECORD worker, Kafka with mutual TLS and ACLs, the redactor, the lake, the keyring and the halt:
 each is the real one, in a process of its own. Where there is no X server this test fails: it is what the test is of.
 """
 

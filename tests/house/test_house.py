@@ -18,8 +18,8 @@ MODULES = sorted(path for room in ROOMS for path in (ROOT / room / "byleave").rg
 SHAPED = MODULES + sorted(path for folder in BESIDE for path in (ROOT / folder).rglob("*.py"))
 FUNCTION_LINES_MAX = 60
 MODULE_LINES_MAX = 450
-CODE_LINES_MAX = 12_200
-"""Of the product, "about 12,000", without blank lines, comments and docstrings: those are to be as long as they need."""
+CODE_LINES_MAX = 14_000
+"""Of the product, without blank lines, comments and docstrings: those are to be as long as they need. See docs/adr/0017."""
 
 # Written in two parts each, so that this file does not hold what it looks for.
 PLACES = ("pypi" + ".org", "python" + "hosted.org", "repo1." + "maven", "repo." + "maven", "crates" + ".io", "npm" + "js.org")

@@ -56,7 +56,7 @@ _ROLES = {
 }
 """Each with its module, whose `main` reads the options and answers --help, and what it does."""
 _BESIDE = {
-    "bench": ("bench", "Measure speed, with `bench halt` how fast a site stops, with `bench redact` what leaks (in a clone)."),
+    "bench": ("bench", "Measure speed; `bench halt`, `redact`, `capture`, `endpoint`, `observer`: what each is called after (clone)."),
     "demo": (
         "demo",
         "Carry real input from three endpoints through Kafka into the lake, halt everything, and prove it (in a clone).",
