@@ -13,6 +13,8 @@ _REPEAT = re.compile(r"\{(\d+),(\d+)\}")
 _POSSESSIVE = re.compile(r"([})])\+")
 _DISPUTED = re.compile("[\x0b\x0c\x1c-\x1f\u0130\u0131\u017f\u212a]")
 """Blanks to `re` that are none to Hyperscan or the other way round, and letters beyond ASCII that `re` takes for s, i and k."""
+VERSION = "0.6.0"
+"""The last wheel with Intel's library. That of later ones, Vectorscan, says no where it should say yes."""
 COMPILE_CHARS = 50_000
 """Compiled (1.5 s of CPU) only when so much has been read without it (0.3 s): a short run never pays for it."""
 REPEAT_MAX = 8
@@ -34,12 +36,14 @@ class _StandIns(dict[int, str]):
 def prefilter(expressions: Sequence[str], compile_chars: int = COMPILE_CHARS) -> Prefilter | None:
     """A function from a text to the places of the expressions that may match in it, in order; None: any may.
 
-    It says None until it has been asked about `compile_chars`; then it compiles, once. Returns None where Hyperscan is not
-    installed. The function has one scratch space: it is for one thread at a time.
+    It says None until it has been asked about `compile_chars`; then it compiles, once. Returns None where this Hyperscan is
+    not installed. The function has one scratch space: it is for one thread at a time.
     """
     try:
         import hyperscan
     except ImportError:
+        return None
+    if hyperscan.__version__ != VERSION:
         return None
     database, table, asked, compiled = hyperscan.Database(), _StandIns(), 0, False
     wide = [_widened(expression).encode() for expression in expressions]

@@ -163,6 +163,12 @@ def _prefiltered() -> patterns.Patterns:
 
 
 @pytest.mark.skipif(not find_spec("hyperscan"), reason="hyperscan has no wheel here")
+def test_another_hyperscan_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hyperscan.__version__", "0.9.1")
+    assert prefilter(["a"], 0) is None
+
+
+@pytest.mark.skipif(not find_spec("hyperscan"), reason="hyperscan has no wheel here")
 def test_the_prefilter_changes_no_span() -> None:
     """With the prefilter and by trying every row: the same finds, in all labelled and in hostile text."""
     shipped = _prefiltered()
@@ -171,6 +177,8 @@ def test_the_prefilter_changes_no_span() -> None:
     rows = {row: list(near_misses(row.expression.pattern)) for row in shipped.rows}
     texts = [*_all_texts(), *(text for text, _, _ in FOUND), *(hostile(unit, 300) for unit in UNITS)]
     texts += [text for near in rows.values() for text in near]
+    texts += [f"we plan the work of the week here {text}" for near in rows.values() for text in near[:1]]
+    texts += [f"{'x' * size} --password hunter2x" for size in range(40)]  # Vectorscan 5.4.12 misses most of these
     for text in texts:
         every = {row.label for row in shipped.rows if _hits(row, text)}
         assert sorted(shipped.find(text)) == sorted(plain.find(text)), "the prefilter misses a row"
