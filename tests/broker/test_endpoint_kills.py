@@ -44,6 +44,7 @@ from byleave.core.topics import load_catalogue
 from byleave.deploy import broker, pki, provision
 from byleave.processors.account import Account
 from byleave.processors.session import EndpointState, feed, load_rules
+from byleave.producers.hooks.source import FOCUS_HOLD_MS
 
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(1_800)]
 
@@ -51,6 +52,8 @@ AGENT = Path(__file__).parents[1] / "assets" / "counted_agent.py"
 KEYS, STEP_S, SPEED = 40_000, 0.004, 4
 """A thousand keys a second: a full batch four times a second, so that many kills fall into a write."""
 DISK = "ep-disk"
+DOUBT = 2 * round(FOCUS_HOLD_MS / 1000 / STEP_S) + 2
+"""Events of a session that the focus may cost: those after its first focus, and those held at its end."""
 
 
 @dataclass
@@ -237,7 +240,7 @@ def test_every_number_is_on_the_topic_once_or_declared(ground: Ground) -> None:
         assert set(seen.values()) == {1}
         total.update(captured=sum(given.values()), delivered=len(seen), sessions=len(given))
         for life in ground.lives[name]:
-            assert 0 <= life.handed - sum(life.given.values()) <= life.last_poll + len(life.given)
+            assert 0 <= life.handed - sum(life.given.values()) <= life.last_poll + len(life.given) * (1 + DOUBT)
             total["lives"] += 1
     print(f"\n{dict(total)}")  # noqa: T201 - the figures that a person looks for
     assert total["captured"] == total["delivered"] + total["declared"]
@@ -320,5 +323,6 @@ def test_a_full_disk_stops_capture_says_so_and_is_left_again(ground: Ground) -> 
     batches = ground.batches(DISK)
     assert report["captured"] == sum(batch.header.count + batch.header.gap for batch in batches)
     # a key that went down before there was no room and came up after it is of neither window
-    assert ground.handed(DISK)[0] == report["captured"] + report["gate_closed"] + report["out_of_scope"]
+    counted = report["captured"] + report["gate_closed"] + report["out_of_scope"]
+    assert 0 <= ground.handed(DISK)[0] - counted <= DOUBT * report["sessions"]
     assert len({batch.header.session for batch in batches}) >= 2

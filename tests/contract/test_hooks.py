@@ -288,21 +288,46 @@ def test_while_another_program_holds_the_keyboard_nothing_typed_is_taken(started
     started.keys(Q)
     prompt = display.Display(started.desktop.display)
     window = prompt.screen().root.create_window(10, 10, 100, 50, 1, X.CopyFromParent, event_mask=X.ExposureMask)
-    window.set_wm_class("pinentry", "Pinentry")
-    window.change_property(prompt.intern_atom("_NET_WM_NAME"), prompt.intern_atom("UTF8_STRING"), 8, b"Passphrase of Dana")
+    window.set_wm_class("notes", "Notes")
+    window.change_property(prompt.intern_atom("_NET_WM_NAME"), prompt.intern_atom("UTF8_STRING"), 8, b"Notes of Dana")
     window.map()
     prompt.next_event()
     assert window.grab_keyboard(True, X.GrabModeAsync, X.GrabModeAsync, X.CurrentTime) == X.GrabSuccess
     window.set_input_focus(X.RevertToPointerRoot, X.CurrentTime)
     prompt.sync()
-    started.until(lambda: seen() == ("pinentry", "", True), 2.0)
+    started.until(lambda: seen() == ("notes", "", True), 2.0)
     started.keys(ONE, TWO)
     prompt.ungrab_keyboard(X.CurrentTime)
     prompt.sync()
-    started.until(lambda: seen() == ("pinentry", "Passphrase of Dana", False), 2.0)
+    started.until(lambda: seen() == ("notes", "Notes of Dana", False), 2.0)
     started.keys(W)
     prompt.close()
     assert text_taken(started.found) == "qw"
+
+
+def test_a_prompt_counts_by_its_class_and_a_terminal_by_the_command_in_its_title(started: Screen) -> None:
+    def secure() -> bool:
+        window = started.focus().window
+        return window is not None and window.secure
+
+    started.keys(Q)
+    terminal = started.x.get_input_focus().focus
+    while not terminal.get_wm_class():
+        terminal = terminal.query_tree().parent
+    for title in ("sudo true", "somewhere"):
+        for name in ("_NET_WM_NAME", "WM_NAME"):
+            terminal.change_property(started.x.intern_atom(name), started.x.intern_atom("UTF8_STRING"), 8, title.encode())
+        started.x.sync()
+        started.keys(W)
+        started.until(lambda title=title: secure() is title.startswith("sudo"), 2.0)
+    prompt = started.x.screen().root.create_window(10, 10, 100, 50, 1, X.CopyFromParent, event_mask=X.ExposureMask)
+    prompt.set_wm_class("pinentry", "Pinentry")
+    prompt.map()
+    started.x.next_event()
+    prompt.set_input_focus(X.RevertToPointerRoot, X.CurrentTime)
+    started.x.sync()
+    started.until(secure, 2.0)
+    assert all(not e.window.title for e in started.found if e.window and e.window.secure)
 
 
 def test_looking_whether_the_keyboard_is_held_takes_no_key_from_anybody(started: Screen) -> None:

@@ -30,6 +30,7 @@ from byleave.core.events import Kind
 from byleave.core.keys import recipient
 from byleave.producers import window
 from byleave.producers.batch import Batcher, Cut, Sealer
+from byleave.producers.focus_hold import FocusHold
 from byleave.producers.gate import Switches
 from byleave.producers.hooks.source import Observed, Source
 from byleave.producers.outbox import Outbox
@@ -57,6 +58,7 @@ class Books:
 
     id: bytes
     opened_ms: int
+    hold: FocusHold
     scope: Scope
     thinner: Thinner
     batcher: Batcher
@@ -72,6 +74,7 @@ class Counts:
     gate_closed: int = 0
     out_of_scope: int = 0
     thinned: int = 0
+    near_focus: int = 0
     discarded: int = 0
     sealed: int = 0
     uncertain: int = 0
@@ -163,6 +166,7 @@ class Agent:
             "captured": c.captured + (batcher.seq_next if batcher else 0), "gaps": c.gaps + (batcher.gaps if batcher else 0),
             "batches": self._outbox.delivered_batches, "delivered_events": self._outbox.delivered_events,
             "gate_closed": c.gate_closed, "out_of_scope": c.out_of_scope + (s.scope.dropped if s else 0),
+            "near_focus": c.near_focus + (s.hold.drops if s else 0),
             "thinned": c.thinned + (s.thinner.thinned if s else 0), "sessions": c.sessions, "workers_lost": c.workers_lost,
             "discarded": c.discarded, "sealed": c.sealed, "uncertain": c.uncertain, "waiting": self._spool.waiting,
             "torn": self._spool.torn, "expired": self._spool.expired, "unsaved": self._spool.unsaved,
@@ -212,15 +216,17 @@ class Agent:
         except (ByleaveError, OSError):
             return window.NotOpened()
         sealer = Sealer(binding, to, self._me.key, self._randomness)
-        self._books = Books(session.id, now, Scope(opened.manifest), Thinner(), Batcher(self._service_ms(now)), sealer)
+        hold = FocusHold(self._source.focus_hold_ms)
+        self._books = Books(session.id, now, hold, Scope(opened.manifest), Thinner(), Batcher(self._service_ms(now)), sealer)
         self.counts.sessions += 1
         return None
 
     def _close(self, boundary: Boundary) -> None:
-        """What the worker still held is gone with it."""
+        """What the worker still held is gone with it, and so is what was held because the focus might yet have changed."""
         books, self._books = self._books, None
         if books is None:
             return
+        books.hold.drop()
         for event in books.thinner.flush():
             self._take(books, event)
         self._keep(books, books.batcher.end(boundary, self._service_ms(self._clock())))
@@ -231,6 +237,7 @@ class Agent:
         c.gaps += books.batcher.gaps
         c.out_of_scope += books.scope.dropped
         c.thinned += books.thinner.thinned
+        c.near_focus += books.hold.drops
 
     def _acknowledge(self, obeyed: window.Acknowledge) -> None:
         (buffered, disposition), (session, seq_next) = self._disposed, self._last
@@ -261,13 +268,19 @@ class Agent:
 
     def _collect(self, session: Books, observed: Iterable[Observed]) -> None:
         before, dropped = session.batcher.seq_next, session.scope.dropped
-        for cut in session.batcher.lose(self._source.take_lost()):
+        lost = self._source.take_lost()
+        if lost:
+            session.hold.lose()
+        for cut in session.batcher.lose(lost):
             self._keep(session, cut)
         for event in observed:
             if event.at_ms < session.opened_ms:
                 self.counts.gate_closed += 1  # of before this window: it was not allowed then
             else:
-                self._see(session, event)
+                for certain in session.hold.feed(event):
+                    self._see(session, certain)
+        for certain in session.hold.settle(self._source.settled_ms):
+            self._see(session, certain)
         now = self._clock()
         for event in session.thinner.rest(now):
             self._take(session, event)

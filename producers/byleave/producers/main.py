@@ -228,7 +228,7 @@ def own_digest() -> str:
     found = hashlib.sha256()
     for room in ("byleave.core", "byleave.control", "byleave.producers", "byleave.schemas"):
         root = Path(str(resources.files(room)))
-        for path in sorted(root.rglob("*.py")):
+        for path in sorted(path for path in root.rglob("*") if path.suffix in (".py", ".toml")):
             found.update(f"{room}/{path.relative_to(root).as_posix()}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
     return found.hexdigest()
 

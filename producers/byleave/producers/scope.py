@@ -1,8 +1,8 @@
 """What of the observed events was agreed to (P1): an allow-list of applications and kinds, decided at each event by its focus.
 
 Pure but for its memory of one session. Promises  an event of an application, kind or site that the manifest does not name,
-below a password prompt, without a known focus or (for keys) without a known layout does not pass; all that remains of it is a
-count, and below a password prompt not even that.
+without a known focus or (for keys) without a known layout does not pass, and all that remains of it is a count. Of what
+`never.toml` lists, below a password prompt and without a known focus not even that, whatever the manifest names.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from byleave.control.documents import Manifest
 from byleave.core.events import Kind, Window
+from byleave.producers import never
 from byleave.producers.hooks.source import Observed
 
 WINDOWS_MAX = 4_096
@@ -29,7 +30,7 @@ class Scope:
         self._applications = frozenset(name.lower() for name in manifest.applications)
         self._sites = frozenset(name.lower() for name in manifest.sites)
         self._window: Window | None = None
-        self._inside = False
+        self._inside = self._counted = False
         self._handles: dict[int, int] = {}
         self._down: set[str | int] = set()
         self.dropped = 0
@@ -39,17 +40,18 @@ class Scope:
         if event.kind is Kind.FOCUS:
             return self._focus(event)
         if not self._allows(event):
-            if self._window is None or not self._window.secure:
-                self.dropped += 1
+            self.dropped += self._counted
             return None
         return event
 
     def _focus(self, event: Observed) -> Observed | None:
         window = event.window
         self._window = window
+        self._down.clear()  # a release in another window would tell of a key that was pressed elsewhere
+        self._counted = window is not None and not never.forbids(window)
         self._inside = (
             window is not None
-            and not window.secure
+            and self._counted
             and window.app.lower() in self._applications
             and (not window.site or window.site.lower() in self._sites)
         )

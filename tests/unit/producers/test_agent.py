@@ -18,12 +18,13 @@ from byleave.producers.hooks.source import Observed
 EDITOR = Window(7, "editor", layout="us")
 BANK = Window(8, "banking", layout="us")
 SECRET = "zanquavel"
+HOLD_MS = 200
 
 
 def typing(text: str, *, window: Window = EDITOR, every_ms: int = 100, start_ms: int = 0) -> list[Observed]:
     found = [Observed(start_ms, Kind.FOCUS, window=window)]
     for n, char in enumerate(text):
-        at = start_ms + (n + 1) * every_ms
+        at = start_ms + HOLD_MS + (n + 1) * every_ms
         found += [Observed(at, Kind.PRESS, key=char), Observed(at + 40, Kind.RELEASE, key=char)]
     return found
 
@@ -406,13 +407,46 @@ def test_a_dead_worker_ends_the_session_and_a_new_one_needs_a_new_grant(world, b
 
 
 def test_what_is_outside_the_manifest_is_only_counted(world, bench) -> None:
-    b = bench(timeline(typing("ok") + typing(SECRET, window=BANK, start_ms=500) + typing("fine", start_ms=3_000)))
+    b = bench(timeline(typing("ok") + typing(SECRET, window=BANK, start_ms=1_000) + typing("fine", start_ms=3_000)))
     b.run(6_000)
     b.agent.finish()
     b.run(200)
     assert text_of(world.published()) == "okfine"
     assert b.agent.report()["out_of_scope"] == 2 * len(SECRET)
     assert "banking" not in repr(world.published())
+
+
+@pytest.mark.parametrize("end", ["halt", "finish"])
+def test_what_is_held_around_the_focus_dies_with_the_session_and_took_no_number(world, bench, end: str) -> None:
+    b = bench(long_typing())
+    b.run(3_000)
+    if end == "halt":
+        b.tell(world.halt()[0])
+        b.turn()
+    else:
+        b.agent.finish()
+    stopped_ms = world.service_ms
+    b.run(500)
+    published = world.published()
+    check_sequence(published)
+    report = b.agent.report()
+    assert report["captured"] == report["delivered_events"] + report["discarded"] + report["gaps"]
+    assert published
+    assert all(e.at_ms <= stopped_ms - HOLD_MS + 20 for _, events in published for e in events)
+    assert report["near_focus"] == 1  # not one for each key
+
+
+def test_keys_beside_a_window_that_came_in_between_are_nobodys(world, bench) -> None:
+    dialog = [Observed(1_050, Kind.FOCUS, window=replace(EDITOR, handle=9))]
+    events = sorted(typing("abcdefghijklmnopqrst") + dialog, key=lambda event: event.at_ms)
+    b = bench(timeline(events))
+    b.run(6_000)
+    b.agent.finish()
+    b.run(200)
+    check_sequence(world.published())
+    assert text_of(world.published()) == "abcdef" + "klmnopqrst"
+    report = b.agent.report()
+    assert (report["captured"], report["gaps"], report["near_focus"]) == (report["delivered_events"], 0, 1)
 
 
 def test_a_full_spool_declares_gaps_and_loses_no_number(world, bench) -> None:

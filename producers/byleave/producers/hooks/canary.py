@@ -16,8 +16,8 @@ from byleave.producers.hooks.source import Observed
 SCREEN = Screen(1920, 1080)
 APPLICATIONS = ("editor", "terminal", "taxfiler", "clinic-portal")
 """Windows that the canary types into. The last two belong in no manifest: whatever is typed there must not even be captured."""
-KEY_MS, DOWN_MS = 45, 30
-"""From key to key, and how long each is down."""
+KEY_MS, DOWN_MS, REST_MS = 45, 30, 250
+"""From key to key, how long each is down, and how long the hands rest around a focus change, where nothing is taken."""
 _NAMED = {"\n": "enter", " ": "space"}
 _SCRIPT = (
     ("editor", "Please file the return of {name}, SSN {ssn}, by Friday.\n", ("name", "ssn")),
@@ -54,8 +54,8 @@ def _events(seed: int, rounds: int) -> list[Observed]:
         for place, (app, template, names) in enumerate(_SCRIPT):
             found.append(Observed(clock, Kind.FOCUS, window=windows[app]))
             pasted = values[names[-1]] if place % 2 == 0 else ""
-            found += _typed(template.format(**values), pasted, clock)
-            clock = found[-1].at_ms + 200
+            found += _typed(template.format(**values), pasted, clock + REST_MS)
+            clock = found[-1].at_ms + REST_MS
     return found
 
 

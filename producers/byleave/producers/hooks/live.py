@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from byleave.core.errors import Forged, Refused
 from byleave.core.events import Screen
 from byleave.producers.hooks import frames
-from byleave.producers.hooks.source import POLL_EVENTS_MAX, Observed
+from byleave.producers.hooks.source import FOCUS_HOLD_MS, POLL_EVENTS_MAX, Observed
 
 PIPE_BYTES = 1 << 20
 """Size of the queue between the processes: some 15,000 events."""
@@ -65,7 +65,7 @@ class LiveSource:
         self._heard_ms, self._grace_ms = 0, START_MS_MAX
         self._now_ms = 0
         self._open = False
-        self._lost = 0
+        self._lost = self._settled_ms = 0
 
     @property
     def screen(self) -> Screen:
@@ -78,6 +78,14 @@ class LiveSource:
     @property
     def exhausted(self) -> bool:
         return False
+
+    @property
+    def settled_ms(self) -> int:
+        return self._settled_ms
+
+    @property
+    def focus_hold_ms(self) -> int:
+        return FOCUS_HOLD_MS
 
     @property
     def pid(self) -> int | None:
@@ -99,6 +107,7 @@ class LiveSource:
             fcntl.fcntl(self._pipe, _F_SETPIPE_SZ, PIPE_BYTES)
         self._frames, self._screen, self._open = frames.Frames(), Screen(0, 0), True
         self._heard_ms = self._now_ms = now_ms
+        self._settled_ms = 0
         self._grace_ms = START_MS_MAX
 
     def poll(self, now_ms: int, timeout_s: float) -> Sequence[Observed]:
@@ -143,6 +152,8 @@ class LiveSource:
                     found.append(event)
                 elif frame[0] == frames.LOST:
                     self._lost += int(frame[1])
+                elif frame[0] == frames.ALIVE:
+                    self._settled_ms = int(frame[1])
                 elif frame[0] == frames.READY:
                     self._screen, self._grace_ms = Screen(int(frame[1]), int(frame[2])), SILENCE_MS_MAX
         except (Forged, IndexError, ValueError, TypeError):

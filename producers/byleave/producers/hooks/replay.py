@@ -16,9 +16,10 @@ from typing import Any
 
 from byleave.core.errors import Misconfigured
 from byleave.core.events import Kind, Modifiers, Screen, Window
-from byleave.producers.hooks.source import POLL_EVENTS_MAX, Observed
+from byleave.producers.hooks.source import FOCUS_HOLD_MS, POLL_EVENTS_MAX, Observed
 
 EVENTS_MAX = 2_000_000
+_FOR_EVER_MS = 1 << 62
 _BUTTONS = {"left": 1, "middle": 2, "right": 3}
 _MODIFIERS = {"shift": Modifiers.SHIFT, "ctrl": Modifiers.CONTROL, "alt": Modifiers.ALT, "cmd": Modifiers.META,
               "alt_gr": Modifiers.ALTGR}  # fmt: skip
@@ -39,6 +40,7 @@ class Timeline:
         self._origin: tuple[int, int] | None = None
         self._focus: Observed | None = None
         self._told = True
+        self._settled_ms = 0
 
     def append(self, events: Sequence[Observed], screen: Screen) -> None:
         """Another recording after this one, a second later, with windows and a screen of its own."""
@@ -60,6 +62,14 @@ class Timeline:
     @property
     def exhausted(self) -> bool:
         return self._next >= len(self._events)
+
+    @property
+    def settled_ms(self) -> int:
+        return _FOR_EVER_MS if self.exhausted else self._settled_ms
+
+    @property
+    def focus_hold_ms(self) -> int:
+        return max(1, round(FOCUS_HOLD_MS / self._speed))
 
     def start(self, now_ms: int, *, titles: bool) -> None:
         del titles  # a recording has those it has; the scope takes them out
@@ -84,6 +94,8 @@ class Timeline:
                 self._focus = event
             found.append(_at(event, due))
             self._next += 1
+        if len(found) < POLL_EVENTS_MAX:
+            self._settled_ms = now_ms
         if not found:
             time.sleep(timeout_s)
         return found

@@ -63,7 +63,8 @@ class Reporter:
         self._say(frames.event_frame(event), counts=1)
 
     def alive(self) -> None:
-        self._say(frames.pack(frames.ALIVE))
+        """With the moment at which the focus was last looked for."""
+        self._say(frames.pack(frames.ALIVE, self._looked_ms))
         self.flush()
 
     def ready(self) -> None:

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from byleave.core.events import Kind, Modifiers, Screen, Window
 
+FOCUS_HOLD_MS = 200
 POLL_EVENTS_MAX = 2_000
 """Most events that one poll returns; the rest waits for the next."""
 
@@ -51,10 +52,19 @@ class Source(Protocol):
     def exhausted(self) -> bool:
         """Whether there is nothing more to come, ever. A live hook never is."""
 
+    @property
+    def settled_ms(self) -> int:
+        """Up to this moment everything that was seen has been returned, also a focus that changed without an event."""
+
+    @property
+    def focus_hold_ms(self) -> int:
+        """How long before and after a focus change it is in doubt for which window an event was meant."""
+
     def start(self, now_ms: int, *, titles: bool) -> None:
         """Opens a run window. Raises Refused or Misconfigured, in one sentence, where this machine cannot be captured from.
 
-        `titles`: whether the manifest names window titles; they are not even read otherwise.
+        `titles`: whether the manifest names window titles; otherwise they are looked at to tell what is on `never.toml`, and
+        stay in the capture process.
         """
 
     def poll(self, now_ms: int, timeout_s: float) -> Sequence[Observed]:

@@ -13,13 +13,14 @@ from __future__ import annotations
 import struct
 from typing import Any, NamedTuple
 
-from Xlib import X, display
+from Xlib import X, Xatom, display
 from Xlib import error as xerror
 from Xlib.ext.record import RawField
 from Xlib.protocol import request, rq
 
 from byleave.core.errors import Broken
 from byleave.core.events import Screen, Window
+from byleave.producers import never
 from byleave.producers.hooks.keymap import Keymap, layouts, modifier_names, read_keymap
 
 ANCESTORS_MAX = 32
@@ -41,10 +42,10 @@ class _Tell(rq.Request):  # type: ignore[misc]
 
 
 class Looked(NamedTuple):
-    """What has the focus (0: nothing), whether another client holds the keyboard, and the state of modifiers and group."""
+    """What has the focus (0: nothing), whether nothing may be captured in it, and the state of modifiers and group."""
 
     window: int
-    grabbed: bool
+    secure: bool
     state: int
 
 
@@ -58,6 +59,8 @@ class Desktop:
         self._active = self._display.intern_atom("_NET_ACTIVE_WINDOW")
         self._name = self._display.intern_atom("_NET_WM_NAME")
         self._root = self._display.screen().root
+        self._looked_at = 0
+        self._owner: tuple[Any, str] | None = None
         self._never_shown = self._root.create_window(0, 0, 1, 1, 0, X.CopyFromParent)
         found = self._display.query_extension("XKEYBOARD")
         if not found or not found.present:
@@ -98,7 +101,7 @@ class Desktop:
         return another, mapped
 
     def look(self) -> Looked:
-        """One round trip."""
+        """One round trip, and another for the title: a terminal's changes while the focus stays."""
         focus = request.GetInputFocus(display=self._display.display, defer=True)
         grab = request.GrabKeyboard(
             display=self._display.display, defer=True, owner_events=True, grab_window=self._never_shown, time=X.CurrentTime,
@@ -107,7 +110,20 @@ class Desktop:
         state = self._ask(_STATE, struct.pack("=Hxx", _CORE_KEYBOARD)).data
         focus.reply()
         grab.reply()
-        return Looked(self._window_id(focus.focus), grab.status == X.AlreadyGrabbed, state[0] | (state[4] & 3) << 13)
+        window_id = self._window_id(focus.focus)
+        secure = grab.status == X.AlreadyGrabbed or self._forbidden(window_id)
+        return Looked(window_id, secure, state[0] | (state[4] & 3) << 13)
+
+    def _forbidden(self, window_id: int) -> bool:
+        if window_id != self._looked_at or self._owner is None:
+            self._looked_at, self._owner = window_id, self._find(window_id)
+        if self._owner is None:
+            return True
+        owner, app = self._owner
+        return never.forbids(Window(0, app, title=self._title(owner)))
+
+    def _find(self, window_id: int) -> tuple[Any, str] | None:
+        return self._named(window_id) or self._named(self._active_id())
 
     def _window_id(self, focus: Any) -> int:
         if focus == X.PointerRoot:
@@ -120,11 +136,11 @@ class Desktop:
 
     def window(self, window_id: int, layout: str, *, secure: bool) -> Window | None:
         """The application window that `window_id` belongs to, or None. The title of a secure one is not read."""
-        found = self._named(window_id) or self._named(self._active_id())
+        found = self._find(window_id)
         if found is None:
             return None
         owner, app = found
-        title = self._title(owner) if self._titles and not secure else ""
+        title = self._title(owner)[:TITLE_CHARS_MAX] if self._titles and not secure else ""
         return Window(int(owner.id) & 0x7FFFFFFF, app, title=title, layout=layout, secure=secure)
 
     def _named(self, window_id: int) -> tuple[Any, str] | None:
@@ -150,7 +166,9 @@ class Desktop:
 
     def _title(self, window: Any) -> str:
         try:
-            found = window.get_full_property(self._name, X.AnyPropertyType)
+            found = window.get_full_property(self._name, X.AnyPropertyType) or window.get_full_property(
+                Xatom.WM_NAME, X.AnyPropertyType
+            )
         except xerror.BadWindow:
             return ""
-        return bytes(found.value).decode("utf-8", "replace")[:TITLE_CHARS_MAX] if found is not None else ""
+        return bytes(found.value).decode("utf-8", "replace") if found is not None else ""
