@@ -20,7 +20,32 @@ _DETERMINERS = frozenset(
 )
 _AFTER_NAMES = load_words("after_names")
 _VERBS = _AFTER_NAMES - GRAMMAR
-_BESIDE_NAMES = frozenset(("from", "with", "by", "for", "to", "and", "told", "gave", "asks", "than", "that"))
+_BESIDE_NAMES = frozenset(
+    (
+        "from",
+        "with",
+        "by",
+        "for",
+        "to",
+        "and",
+        "told",
+        "gave",
+        "asks",
+        "than",
+        "that",
+        "saw",
+        "hates",
+        "likes",
+        "knows",
+        "owes",
+        "helped",
+    )
+)
+_ROLES = frozenset(
+    ("owner", "assignee", "assigned", "author", "reviewer", "reporter", "approver", "contact", "lead", "manager")
+)
+_ENDERS = frozenset(("please", "today", "tomorrow", "tonight", "yesterday", "first", "instead", "too"))
+_OPENED, _CLOSED = frozenset("\"'([<*"), frozenset("\"')]<*")
 _NAME_FIELDS = frozenset(("name", "names", "given", "surname", "firstname", "lastname", "attn", "signed", "from", "cc"))
 _PERSON_FIELDS = frozenset(("first", "last", "family", "given", "surname", "middle", "firstname", "lastname", "fullname"))
 _MEDICAL_CUES = frozenset(("dx", "rx", "diagnosis", "diagnosed", "treated", "suffering", "suffers", "symptoms"))
@@ -41,7 +66,8 @@ def judge_places(text: str, tokens: list[Token], vocabulary: Vocabulary) -> None
             token.label = "NAME"
         elif not token.label and (what is What.NAMELIKE or (token.lower in GRAMMAR and token.lower in vocabulary.given)):
             shouted = text[token.start : token.end].isupper() and token.lower not in vocabulary.given
-            acts = token.lower in vocabulary.given and after is not None and after.lower in _VERBS
+            verbs = _VERBS if token.lower in GRAMMAR else _AFTER_NAMES
+            acts = token.lower in vocabulary.given and after is not None and after.lower in verbs
             if not shouted and (_is_name(text, before, token, after) or (acts and text[token.start].isupper())):
                 token.label = "NAME"
         elif what in _STRANGE:
@@ -114,10 +140,14 @@ def _is_name(text: str, before: Token | None, token: Token, after: Token | None)
         return True
     if known in _GREETINGS and not gap.strip(". "):
         return True
+    if known in _ROLES and gap.strip() in (":", "=", "->"):
+        return True
     if not text[token.start].isupper():
         return _is_lower_name(text, known, gap, token, after)
     if token.lower in GRAMMAR:
         return False
+    if text[max(token.start - 1, 0)] in _OPENED and text[token.end : token.end + 1] in _CLOSED:
+        return True
     if before is not None and _SENTENCE.isdisjoint(gap):
         return True
     joined = (What.UNKNOWN, What.NAMELIKE, What.LETTER)
@@ -136,4 +166,4 @@ def _ends_there(text: str, token: Token, after: Token | None) -> bool:
     """Whether nothing goes on behind a word as it would behind a noun: "from rose, ", "with mark about it"."""
     if token.lower in GRAMMAR:
         return False
-    return after is None or text[token.end : after.start].strip() != "" or after.lower in GRAMMAR
+    return after is None or text[token.end : after.start].strip() != "" or after.lower in GRAMMAR or after.lower in _ENDERS

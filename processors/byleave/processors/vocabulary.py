@@ -102,9 +102,10 @@ def load_vocabulary(language: str = "en", house: frozenset[str] = frozenset()) -
     counts, wordlike = _frequencies(pack["counts"])
     given, ranks = _names(pack["names"])
     surnames = {name for name, rank in ranks.items() if rank <= SURNAME_RANK_MAX}
-    harmless, medical, sensitive, foreign = (
-        _lexicon(pack, kind, language) for kind in ("harmless", "medical", "sensitive", "foreign")
+    harmless, medical, sensitive, foreign, more = (
+        _lexicon(pack, kind, language) for kind in ("harmless", "medical", "sensitive", "foreign", "given")
     )
+    given |= more
     if refused := sorted(house & (medical | sensitive)):
         raise Misconfigured(f"house words: {len(refused)} of them are in the sensitive lexicons, {refused[0]!r} is the first")
     names = (given | surnames) - harmless - house
