@@ -20,30 +20,7 @@ _DETERMINERS = frozenset(
 )
 _AFTER_NAMES = load_words("after_names")
 _VERBS = _AFTER_NAMES - GRAMMAR
-_BESIDE_NAMES = frozenset(
-    (
-        "from",
-        "with",
-        "by",
-        "for",
-        "to",
-        "and",
-        "told",
-        "gave",
-        "asks",
-        "than",
-        "that",
-        "saw",
-        "hates",
-        "likes",
-        "knows",
-        "owes",
-        "helped",
-    )
-)
-_ROLES = frozenset(
-    ("owner", "assignee", "assigned", "author", "reviewer", "reporter", "approver", "contact", "lead", "manager")
-)
+_BESIDE_NAMES, _ROLES = load_words("beside_names"), load_words("roles")
 _ENDERS = frozenset(("please", "today", "tomorrow", "tonight", "yesterday", "first", "instead", "too"))
 _OPENED, _CLOSED = frozenset("\"'([<*"), frozenset("\"')]<*")
 _NAME_FIELDS = frozenset(("name", "names", "given", "surname", "firstname", "lastname", "attn", "signed", "from", "cc"))
@@ -138,17 +115,14 @@ def _is_name(text: str, before: Token | None, token: Token, after: Token | None)
     known = before.lower if before is not None else ""
     if known in _NAME_FIELDS and not gap.strip(" :=>\t\"'"):
         return True
-    if known in _GREETINGS and not gap.strip(". "):
-        return True
-    if known in _ROLES and gap.strip() in (":", "=", "->"):
+    if (known in _GREETINGS and not gap.strip(". ")) or (known in _ROLES and gap.strip() in (":", "=", "->")):
         return True
     if not text[token.start].isupper():
         return _is_lower_name(text, known, gap, token, after)
     if token.lower in GRAMMAR:
         return False
-    if text[max(token.start - 1, 0)] in _OPENED and text[token.end : token.end + 1] in _CLOSED:
-        return True
-    if before is not None and _SENTENCE.isdisjoint(gap):
+    alone = text[max(token.start - 1, 0)] in _OPENED and text[token.end : token.end + 1] in _CLOSED
+    if alone or (before is not None and _SENTENCE.isdisjoint(gap)):
         return True
     joined = (What.UNKNOWN, What.NAMELIKE, What.LETTER)
     return after is not None and after.what in joined and after.lower not in ("i", "a") and text[after.start].isupper()

@@ -42,6 +42,8 @@ LABELS = tuple(load_labels())
 """What a placeholder may say. Where two claim a span, the later wins: it says more, or is worse."""
 NUMBERED = frozenset(("NAME", "USERNAME", "EMAIL", "PHONE", "ADDRESS", "IP"))
 """Labels whose values are told apart within one record."""
+_LISTED = NUMBERED - {"ADDRESS"}
+"""Labels of which a comma parts two values."""
 _RANK = {label: rank for rank, label in enumerate(LABELS)}
 _GONE = {What.UNKNOWN: "WORD", What.HALF: "WORD", What.NUMBER: "NUMBER", What.IDENTIFIER: "WORD", What.MEDICAL: "MEDICAL"}
 _NUMBERS = frozenset((What.SMALL, What.NUMBER))
@@ -205,7 +207,8 @@ def _spans(text: str, tokens: list[Token], base: int) -> list[Span]:
         if not token.label or token.end <= base:
             continue
         gap = text[end : token.start]
-        if label and (gap == " " or (_JOINED if label == token.label else CLOSE).fullmatch(gap)):
+        several = label == token.label and label in _LISTED and "," in gap
+        if label and not several and (gap == " " or (_JOINED if label == token.label else CLOSE).fullmatch(gap)):
             label = label if label == token.label else max(label, token.label, key=_RANK.__getitem__)
         else:
             out += [Span(start - base, end - base, label)] if label else []

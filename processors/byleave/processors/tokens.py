@@ -228,8 +228,14 @@ def _compound(core: str, vocabulary: Vocabulary) -> What:
 
 def _identifier(core: str, digits: list[str], letters: list[str], vocabulary: Vocabulary) -> What:
     unknown = unknown_parts(core, digits, letters, vocabulary)
-    if unknown is None or (unknown and digits):
+    if unknown is None or (unknown and digits) or _is_password(core, digits, letters, vocabulary):
         return What.IDENTIFIER
     if unknown and vocabulary.code.isdisjoint(letters):
         return What.HALF
     return What.SMALL if digits else What.CODE
+
+
+def _is_password(core: str, digits: list[str], letters: list[str], vocabulary: Vocabulary) -> bool:
+    """A word with three digits or more at once behind it, as people choose them: "qwerty123", "Summer2024"; not "port8080"."""
+    shaped = len(letters) == 1 and len(digits) == 1 and len(digits[0]) >= 3 and core.isalnum()
+    return shaped and len(letters[0]) > 3 and letters[0] not in vocabulary.code

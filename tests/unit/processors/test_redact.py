@@ -302,3 +302,74 @@ def test_time_is_linear_in_hostile_text(rules: Rules, unit: str) -> None:
 
     small, large = min(cost_s(1_250) for _ in range(3)), min(cost_s(5_000) for _ in range(3))
     assert large < 12 * small + 0.05, "four times the text may cost about four times as much"
+
+
+@pytest.mark.parametrize(
+    ("text", "gone"),
+    [
+        (r"\x6d\x61\x72\x6b said", "6d"), ("&#109;&#97;&#114;&#107; said", "109"), ("%6d%61%72%6b said", "6d"),
+        ("fatima.38@ example.com", "example"), ("at 85.89. 242.250 now", "242"), ("see 19/11 /1988 today", "1988"),
+        ("b b 8 6 d b 5 8 0 1", "8 6"), ("commit 3483807266", "3483"), ("port 3483807266", "3483"), ("line 4155550117", "4155"),
+        ("sha256:1234567890", "1234"), ("v219.09.9999", "9999"), ("use qwerty123 or summer2024", "123"),
+    ],
+)  # fmt: skip
+def test_values_in_escapes_in_pieces_or_behind_a_word_that_does_not_explain_them_go(rules: Rules, text: str, gone: str) -> None:
+    assert gone not in sanitized_text(text, find_spans("", text, rules))
+
+
+@pytest.mark.parametrize(
+    "text", ["commit 4c1f0ab", "on port 48080", "line 1040", "v2.19.09", "C:\\x64 and 50%", "step 1. 2 more"]
+)
+def test_what_looks_like_those_stays(rules: Rules, text: str) -> None:
+    assert sanitized_text(text, find_spans("", text, rules)) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Joy hasn't replied", "<NAME> hasn't replied"), ("owner: dean", "owner: <NAME>"), ('in ["Hope"]', 'in ["<NAME>"]'),
+        ("saw rich at the gym", "saw <NAME> at the gym"), ("get_Wojciech_now", "<WORD>"),
+        ("the owner will not saw wood", "the owner will not saw wood"), ("hope is not a plan", "<NAME> is not a plan"),
+    ],
+)  # fmt: skip
+def test_names_go_as_subject_object_and_owner(rules: Rules, text: str, expected: str) -> None:
+    assert sanitized_text(text, find_spans("", text, rules)) == expected
+
+
+def test_values_that_a_comma_or_a_small_word_parts_are_several(rules: Rules) -> None:
+    def clean(text: str) -> str:
+        return sanitized_text(text, find_spans("", text, rules))
+
+    assert clean("Bob, Jane and Priya came") == "<NAME:1>, <NAME:2> and <NAME:3> came"
+    assert clean("bob@x.io vs ann@y.io") == "<EMAIL:1> vs <EMAIL:2>"
+    assert clean("he lives at 12 Baker Street, London") == "he lives at <ADDRESS>"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "they found a lump in her breast", "he's in recovery", "she gets the shakes", "signed off with stress",
+        "we're at 92 and i'm on 88 an hour", "wired 2000 to his account", "they came back with sixty two and no bonus",
+        "pin one nine eight four", "netflix is my email and popcorn", "pasword: bluebell", "password\tbluebell",
+        "the flat above the bakery on mill lane", "the card finishing 5511", "expires march 27",
+    ],
+)  # fmt: skip
+def test_plain_speech_about_health_pay_homes_and_secrets_does_not_pass(rules: Rules, text: str) -> None:
+    left = sanitized_text(text, find_spans("", text, rules))
+    for gone in (
+        "lump",
+        "recovery",
+        "shakes",
+        "stress",
+        "92",
+        "88",
+        "2000",
+        "sixty",
+        "nine",
+        "popcorn",
+        "bluebell",
+        "bakery",
+        "5511",
+        "27",
+    ):
+        assert gone not in left
