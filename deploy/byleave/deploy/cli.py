@@ -56,7 +56,7 @@ _ROLES = {
 }
 """Each with its module, whose `main` reads the options and answers --help, and what it does."""
 _BESIDE = {
-    "bench": ("bench", "Measure speed; `bench halt`, `redact`, `capture`, `endpoint`, `observer`: what each is called after (clone)."),
+    "bench": ("bench", "Measure speed, or what is named: `bench halt|redact|capture|endpoint|observer` (in a clone)."),
     "demo": (
         "demo",
         "Carry real input from three endpoints through Kafka into the lake, halt everything, and prove it (in a clone).",
