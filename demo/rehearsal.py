@@ -49,6 +49,7 @@ LIVE_TEXT = (
     "call me at 415-555-0132 if the build fails\n"
     "password is Kestrel-hunter2\n"
     "thanks for the quick review\n"
+    "git status\n"  # what the hold around a focus still has when the halt comes is lost with it
 )
 LIVE_SEED = 9
 """Of the typist: slips and corrections, none of them across an enter, so that the table reads well."""
