@@ -13,6 +13,8 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
+from stdnum import isbn
+
 
 @dataclass(frozen=True, slots=True)
 class Shape:
@@ -45,18 +47,9 @@ def _shape(row: Mapping[str, Any]) -> Shape:
     return Shape(tuple(row["needs"]), re.compile(row["expression"]), _CHECKS[row["check"]] if "check" in row else None)
 
 
-def isbn(text: str) -> bool:
-    """The check digit of a book's number (ISO 2108), of 10 or of 13 digits."""
-    signs = [sign for sign in text if sign not in "- "]
-    if len(signs) == 13 and "X" not in signs:
-        return sum(int(sign) * (1, 3)[place % 2] for place, sign in enumerate(signs)) % 10 == 0
-    values = [10 if sign == "X" else int(sign) for sign in signs]
-    return len(values) == 10 and 10 not in values[:-1] and sum(value * (10 - n) for n, value in enumerate(values)) % 11 == 0
-
-
 def mixed(text: str) -> bool:
     """Whether pairs of hex digits are bytes: letters in two of them, so that no card number is among them."""
     return sum(any(sign.isalpha() for sign in pair) and not pair.isalpha() for pair in text.split()) >= 2
 
 
-_CHECKS: Mapping[str, Callable[[str], bool]] = {"isbn": isbn, "mixed": mixed}
+_CHECKS: Mapping[str, Callable[[str], bool]] = {"isbn": isbn.is_valid, "mixed": mixed}

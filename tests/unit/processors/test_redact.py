@@ -373,3 +373,12 @@ def test_plain_speech_about_health_pay_homes_and_secrets_does_not_pass(rules: Ru
         "27",
     ):
         assert gone not in left
+
+
+@pytest.mark.parametrize("number", ["0-8044-2957-x", "0-8044-2957-X"])
+def test_a_books_number_passes_in_either_case_of_its_last_sign(rules: Rules, number: str) -> None:
+    assert find_spans("", f"isbn {number} is in the library", rules) == []
+
+
+def test_a_books_number_that_is_wrong_in_its_last_sign_only_goes(rules: Rules) -> None:
+    assert find_spans("", "isbn 0-8044-2958-x is in the library", rules) != []
