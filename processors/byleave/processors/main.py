@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import secrets
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -101,7 +100,3 @@ def _catch_up(watch: ControlWatch, role: Role) -> None:
         if time.monotonic() > until_s:
             raise Transient(f"the control topics could not be read to their end in {CATCH_UP_S_MAX:.0f} s")
         watch.pump(0.2)
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

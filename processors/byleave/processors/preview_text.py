@@ -74,8 +74,7 @@ def judged(number: int, row: Mapping[str, Any], rules: Rules) -> dict[str, Any]:
     labels = [span.label for span in spans]
     why = [f"{label}: {WHY[label]}" for label in dict.fromkeys(labels)]
     if level < Level.SECRET or not labels:
-        topics = (topic for verdict in rules.topics.judge(text, labels) for topic in verdict.topics)
-        why += [f"topic: {name}" for name in dict.fromkeys(topics)]
+        why += [f"topic: {name}" for name in rules.topics.of(text, labels)]
     if here.text_level > Level.INTERNAL:
         why.append(f"window: {here.app} is level {int(here.text_level)}")
     if context.get("channel") == "url" and (path := _path(text)) < len(text):

@@ -79,7 +79,7 @@ def find_spans(context: str, text: str, rules: Rules, *, open_left: bool = False
     if any(token.label for token in tokens):
         doubt_lines(whole, tokens)
         pull_neighbours(whole, tokens, vocabulary)
-    tighten(tokens, rules.topics.of(whole, {token.label for token in tokens} - {""}), vocabulary)
+    tighten(tokens, rules.topics.of(whole, {token.label for token in tokens}), vocabulary)
     return _spans(whole, tokens, base)
 
 

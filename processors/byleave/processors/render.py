@@ -1,13 +1,10 @@
-"""Action rows as the strings that trainers use: pyautogui calls, and the path behind a drag or scroll. Pure.
+"""Action rows as the strings that trainers use: pyautogui calls. Pure.
 
 The form is that of AgentNet (OpenCUA, MIT): places are fractions of the screen with four decimals.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-from byleave.core.events import Event, Kind, PointerEvent
 from byleave.core.rows import ActionKind, ActionRow
 
 _CLICKS = {ActionKind.CLICK: "click", ActionKind.DOUBLE_CLICK: "doubleClick", ActionKind.TRIPLE_CLICK: "tripleClick"}
@@ -25,16 +22,6 @@ def pyautogui(row: ActionRow) -> str:
         call = "press" if row.kind is ActionKind.PRESS else "hotkey"
         return f"pyautogui.{call}(keys={[_NAMES.get(key, key.replace('_', '')) for key in row.keys]!r})"
     return _pointed(row, _place(row.x, row.y)) if row.x >= 0 else ""
-
-
-def trace(row: ActionRow, events: Iterable[Event]) -> list[tuple[int, int, int, int]]:
-    """(x, y, dx, dy) of a drag's moves or a scroll's notches, in pixels and steps, from the events of the row's session."""
-    kind = Kind.MOVE if row.kind is ActionKind.DRAG else Kind.SCROLL
-    return [
-        (event.x, event.y, event.dx, event.dy)
-        for event in events
-        if isinstance(event, PointerEvent) and event.kind is kind and row.first <= event.seq <= row.last
-    ]
 
 
 def _pointed(row: ActionRow, place: str) -> str:

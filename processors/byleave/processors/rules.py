@@ -13,7 +13,7 @@ from byleave.processors.policy import Policy, load_policy
 from byleave.processors.topics import Topics, load_topics
 from byleave.processors.vocabulary import Vocabulary, load_vocabulary
 
-RULES_VERSION = "1"
+RULES_VERSION = "2"
 """Raised with each change of the rules' code that could change an answer; changed data show in the digest by themselves."""
 
 

@@ -75,14 +75,14 @@ class Topics:
         verdicts = [self._verdict(run) for run in self.runs(text, labels) if self.score(run) >= 0]
         return [verdict for verdict in verdicts if verdict.topics]
 
-    def of(self, text: str, labels: Iterable[str]) -> frozenset[str]:
-        """The topics that some run of sentences is about."""
-        return frozenset(topic for verdict in self.judge(text, labels) for topic in verdict.topics)
+    def of(self, text: str, labels: Iterable[str]) -> tuple[str, ...]:
+        """The topics that some run of sentences is about, each once."""
+        return tuple(dict.fromkeys(topic for verdict in self.judge(text, labels) for topic in verdict.topics))
 
     def runs(self, text: str, labels: Iterable[str]) -> Iterator[dict[int, int]]:
         """How often each feature stands in each run of sentences, by its place in `features`. A label stands in all of them."""
         found = set(labels)
-        everywhere = {n: 1 for n, feature in enumerate(self.features) if feature.label in found}
+        everywhere = {n: 1 for n, feature in enumerate(self.features) if feature.label and feature.label in found}
         sentences = [Counter(n for n, _ in self._matches(sentence)) for sentence in _SENTENCE.split(text)]
         for first in range(len(sentences)):
             run = dict(everywhere)

@@ -16,7 +16,7 @@ from byleave.processors.preview import batch_of
 from byleave.processors.preview_text import named_window
 from byleave.processors.recording import Reader, read_objects, screen_of
 from byleave.processors.reduce import Rows
-from byleave.processors.render import pyautogui, trace
+from byleave.processors.render import pyautogui
 from byleave.processors.session import EndpointState, Rules, feed
 
 SCREEN = Screen(1000, 500)
@@ -109,6 +109,16 @@ def reduced(folder: Path, rules: Rules) -> list[Essence]:
     feed(EndpointState(), batch_of(events, 0, events[-1].at_ms, boundary=Boundary.END, screen=screen), rules, rows)
     done = sorted((row for some in rows.actions.values() for row in some if row.kind not in MARKS), key=lambda row: row.first)
     return [_essence(row, places, events, screen) for row in done]
+
+
+def trace(row: ActionRow, events: list[Event]) -> list[tuple[int, int, int, int]]:
+    """(x, y, dx, dy) of a drag's moves or a scroll's notches, from the events that the row knows in memory."""
+    kind = Kind.MOVE if row.kind is ActionKind.DRAG else Kind.SCROLL
+    return [
+        (event.x, event.y, event.dx, event.dy)
+        for event in events
+        if isinstance(event, PointerEvent) and event.kind is kind and row.first <= event.seq <= row.last
+    ]
 
 
 def _essence(row: ActionRow, places: list[int], events: list[Event], screen: Screen) -> Essence:
