@@ -129,7 +129,8 @@ class Membership:
     def commit(self) -> bool:
         """One transaction of everything since the last one (rule 7). False if nothing moved."""
         offsets = {number: partition.committable for number, partition in self._partitions.items()}
-        if not self._open and offsets == self._committed:
+        unsettled = any(partition.unsettled for partition in self._partitions.values())
+        if not (self._open or unsettled) and offsets == self._committed:
             return False
         self._begin()
         for partition in self._partitions.values():

@@ -182,6 +182,11 @@ class Partition:
         self._touched.clear()
 
     @property
+    def unsettled(self) -> bool:
+        """Whether the state and account of some endpoint are yet to be written, be it that no row came of what changed them."""
+        return bool(self._touched)
+
+    @property
     def committable(self) -> int:
         """The offset to commit: the oldest record that waits, or the next one to read (rule 6)."""
         oldest = self.fence.oldest

@@ -326,6 +326,24 @@ def test_an_order_ends_the_session_that_it_stopped_once_nothing_of_it_can_come_a
     assert [r["reason"] for r in bench.refusals()] == ["halted"]
 
 
+def test_a_session_that_ends_with_nothing_held_is_yet_to_be_written_though_no_row_comes_of_it(site: Site) -> None:
+    bench = Bench(site, site.knowledge(BASE_MS + 900))
+    enter = KeyEvent(0, BASE_MS + 1150, Kind.PRESS, "enter")
+    typed = [HELLO[0], KeyEvent(0, BASE_MS + 1100, Kind.PRESS, "a"), enter]
+    bench.offer(received("ep-a", Endpoint(site, "ep-a", b"s" * 16).seal(typed), 0, BASE_MS + 1300))
+    halt_id, value = site.halt(d.Scope("endpoint", "ep-a"), BASE_MS + 1400)
+    bench.learn("control.halt.v1", value)
+    bench.learn("control.beacon.v1", site.beacon(BASE_MS + 2000, [(halt_id, BASE_MS + 1500)]))
+    bench.commit()
+    account = b"ep-a/" + b"73" * 16
+    assert (bench.accounts()[account]["held"], bench.accounts()[account]["ended"]) == (0, False)
+    assert not bench.partition.unsettled
+    bench.partition.sweep(BASE_MS + 1500 + 2 * SKEW_MS + 1, bench.knowledge, bench.pending.append)
+    assert (bench.pending, bench.partition.unsettled) == ([], True)
+    bench.commit()
+    assert (bench.accounts()[account]["ended"], bench.partition.unsettled) == (True, False)
+
+
 def sweep(bench: Bench, now_ms: int) -> None:
     bench.partition.sweep(now_ms, bench.knowledge, bench.pending.append)
     bench.commit()
