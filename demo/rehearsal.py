@@ -37,7 +37,7 @@ from demo.sweep import Sweep, sweep
 
 MARKER = ".byleave-demo"
 WRITERS = {"security": ("control.state.v1",), "enrol": ("control.manifest.v1", "control.enrolment.v1")}
-SETTLE_S_MAX = 75.0
+SETTLE_S_MAX = 30.0
 COMMAND_S_MAX = 60.0
 PURPOSE = "train-assistant"
 MANIFEST_APPLICATIONS = ("xterm", "editor", "terminal", "explorer", "shellexperiencehost", "applicationframehost",
