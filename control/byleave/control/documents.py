@@ -2,7 +2,7 @@
 
 A document's body is UTF-8 JSON without duplicate keys, floats or unknown fields, at most 16 KiB, signed as DSSE over exactly
 those bytes. Its class below is its grammar: fields, types and nesting are read from it, so nothing that is not declared here
-can be said. Times are milliseconds of the beacon service's clock unless a field says otherwise; digests are hex SHA-256.
+can be said. `LATER` names the fields that came after the first release: who leaves one out means its default. Times are milliseconds of the beacon service's clock unless a field says otherwise; digests are hex SHA-256.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 import types
 import typing
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
 from typing import Any, TypeVar
 
@@ -285,8 +285,11 @@ class Ack:
 
 
 def dump(document: Any) -> bytes:
-    """The JSON body of a document: sorted keys, no spaces. Only the bytes count; this form is for people to diff."""
-    return json.dumps(asdict(document), sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    """The JSON body of a document: sorted keys, no spaces. Only the bytes count; this form is for people to diff.
+
+    A later field that says nothing but its default is left out, so that an old document keeps its bytes and its digest.
+    """
+    return json.dumps(_plain(document), sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def digest(body: bytes) -> str:
@@ -315,11 +318,11 @@ def load(kind: type[Document], body: bytes) -> Document:
 def _build(kind: Any, value: Any) -> Any:
     if is_dataclass(kind) and isinstance(kind, type):
         hints = _hints(kind)
-        if not isinstance(value, dict) or set(value) != set(hints):
+        if not isinstance(value, dict) or not set(hints) - _later(kind) <= set(value) <= set(hints):
             raise ValueError
-        if any(len(value[name]) > longest for name, longest in LENGTHS_MAX.items() if name in hints):
+        if any(len(value[name]) > longest for name, longest in LENGTHS_MAX.items() if name in hints and name in value):
             raise ValueError
-        return kind(**{name: _build(hint, value[name]) for name, hint in hints.items()})
+        return kind(**{name: _build(hint, value[name]) for name, hint in hints.items() if name in value})
     if typing.get_origin(kind) is tuple:
         if not isinstance(value, list) or len(value) > ITEMS_MAX:
             raise ValueError
@@ -329,6 +332,18 @@ def _build(kind: Any, value: Any) -> Any:
     if kind is str:
         value.encode()  # JSON can spell half a character, which cannot be written down again
     return value
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value):
+        later = _later(type(value))
+        said = {field.name: (getattr(value, field.name), field.default) for field in fields(value)}
+        return {name: _plain(one) for name, (one, default) in said.items() if name not in later or one != default}
+    return [_plain(one) for one in value] if isinstance(value, tuple) else value
+
+
+def _later(kind: type) -> frozenset[str]:
+    return getattr(kind, "LATER", frozenset())
 
 
 @cache
