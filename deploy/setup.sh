@@ -115,6 +115,11 @@ set_up_screen_tools() { # for the tests and the demo, which capture from an X se
   command -v xdotool >/dev/null || missing+=(xdotool)
   command -v xauth >/dev/null || missing+=(xauth)
   command -v xkbcomp >/dev/null || missing+=(x11-xkb-utils)
+  command -v chromium >/dev/null || missing+=(chromium) # for the person's page, and for the extension
+  command -v dbus-daemon >/dev/null || missing+=(dbus-daemon)
+  [ -x /usr/libexec/at-spi-bus-launcher ] || missing+=(at-spi2-core) # what was clicked
+  [ -x /usr/bin/python3 ] && /usr/bin/python3 -c 'import gi; gi.require_version("Gtk", "3.0")' 2>/dev/null \
+    || missing+=(python3-gi gir1.2-gtk-3.0) # a real window to click in
   [ "${#missing[@]}" -eq 0 ] || install_packages "${missing[@]}" || true
 }
 
