@@ -39,6 +39,7 @@ from byleave.producers.hooks.canary import canary
 from byleave.producers.hooks.live import WORKERS, LiveSource, check_display
 from byleave.producers.hooks.replay import replay
 from byleave.producers.hooks.source import POLL_EVENTS_MAX, Source
+from byleave.producers.inquiries import Inquiries
 from byleave.producers.outbox import Outbox
 from byleave.producers.spool import Spool
 from byleave.producers.voice import Voice
@@ -92,6 +93,9 @@ class Process:
         self._wait_s = WAIT_S
         self._log = structlog.get_logger()
         self.turned_ms = boot_ms()
+        self._inquiries: Inquiries | None = None
+        self.questions: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {"status": lambda _: self.agent.report()}
+        """What this person's own programs may ask, by name."""
 
     @property
     def caught_up(self) -> bool:
@@ -101,6 +105,10 @@ class Process:
     def fresh(self) -> bool:
         """Whether the control service is heard."""
         return self._watch is not None and self._watch.fresh
+
+    def listen(self) -> None:
+        """Answers `questions` from now on, one a turn. Raises Misconfigured if another agent does so already, OSError."""
+        self._inquiries = Inquiries(self._folder)
 
     def turn(self) -> None:
         """One turn of the loop: hear, decide, collect, send, report."""
@@ -112,6 +120,8 @@ class Process:
         if self.agent.may_send:
             self._outbox.pump(now, self.knowledge.beacon.service_ms if self.knowledge.beacon else 0)
         self._voice.pump(now)
+        if self._inquiries is not None:
+            self._inquiries.answer(self.questions)
         if now - self._reported_ms >= REPORT_MS or self.agent.capturing is not self._shown:
             self._reported_ms, self._shown = now, self.agent.capturing
             self.report()
@@ -134,6 +144,8 @@ class Process:
     def close(self) -> None:
         """Kills what may still run and forgets the clients; nothing more is sent."""
         self._source.stop()
+        if self._inquiries is not None:
+            self._inquiries.close()
         self._outbox.throw_away()
         self._voice.close()
         if self._watch is not None:
@@ -268,6 +280,7 @@ def _work(running: role.Role, options: Namespace) -> None:
         ready=lambda: process.caught_up and process.fresh, alive=lambda: boot_ms() - process.turned_ms < TURN_MS_MAX
     ) as ready:
         try:
+            process.listen()
             while not running.stopped():
                 process.turn()
                 if process.caught_up:
