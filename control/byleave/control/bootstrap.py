@@ -64,7 +64,8 @@ def dev_site(
     for endpoint, subject, team in endpoints:
         folder, person = f"endpoints/{endpoint}", f"people/{subject}/person"
         keys = (public_hex(_key(home, f"{folder}/device")), subject, public_hex(_key(home, person)))
-        enrolment = Enrolment(site, endpoint, *keys, team, now_ms + 90 * DAY_MS)
+        receipts = public_hex(read_hpke_key(home / f"{folder}/receipt.key"))
+        enrolment = Enrolment(site, endpoint, *keys, team, now_ms + 90 * DAY_MS, receipts)
         _ensure(home, f"{folder}/enrolment", enrolment, [ENROLLER])
         if consent:
             given = Consent(site, subject, agreed, given=True, at_ms=now_ms)
@@ -87,12 +88,12 @@ def documents_to_publish(home: Path) -> list[tuple[str, bytes, bytes]]:
 
 
 def _places(endpoints: Sequence[tuple[str, str, str]]) -> Iterator[str]:
-    """Of the signing keys, below the state folder and without `.key`."""
+    """Of the keys, below the state folder and without `.key`."""
     for _, owners in ROLES.values():
         yield from owners
     yield "redactor/state"
     for endpoint, subject, _ in endpoints:
-        yield from (f"endpoints/{endpoint}/device", f"people/{subject}/person")
+        yield from (f"endpoints/{endpoint}/device", f"endpoints/{endpoint}/receipt", f"people/{subject}/person")
 
 
 def _key(home: Path, place: str) -> Ed25519PrivateKey:

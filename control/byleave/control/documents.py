@@ -231,6 +231,7 @@ class Enrolment:
     """Which endpoint has which key, and whose it is: pseudonyms only."""
 
     TYPE = "application/vnd.byleave.enrolment.v1+json"
+    LATER = frozenset({"receipt_key"})
     site: str
     endpoint: str
     key: str
@@ -238,6 +239,8 @@ class Enrolment:
     person_key: str
     team: str
     until_ms: int
+    receipt_key: str = ""
+    """To what the endpoint's receipts are sealed (X25519, hex). Without it there are none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,7 @@ from byleave.control.documents import (
 from byleave.control.halts import DRILL_MS, Orders, covers
 from byleave.core import dsse
 from byleave.core.errors import Broken, Forged, Refused
-from byleave.core.keys import verify_key
+from byleave.core.keys import recipient, verify_key
 
 STATE_MS_MAX = 30 * 86_400_000
 """A state lives at most 30 days and never longer than its manifest (ruling 4)."""
@@ -254,6 +254,8 @@ class Knowledge(Orders):
         enrolment, _ = self._verify("enrol", Enrolment, unverified)
         for key in (enrolment.key, enrolment.person_key):
             verify_key(key)
+        if enrolment.receipt_key:
+            recipient(enrolment.receipt_key)
         known = self._enrolments.get(enrolment.endpoint)
         if known is not None and known != enrolment and enrolment.until_ms <= known.until_ms:
             raise Refused(f"an enrolment of {enrolment.endpoint} that was replaced already", reason="rolled-back")
