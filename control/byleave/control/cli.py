@@ -1,4 +1,4 @@
-"""Commands of the control room: halt, resume, board, consent, enrolment. Each says what it did and what it does not know."""
+"""Commands of the control room: halt, resume, board, enrolment. Each says what it did and what it does not know."""
 
 from __future__ import annotations
 
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from byleave.control.proposal import Basis, Proposal
 
 app = typer.Typer(no_args_is_help=True)
-me = typer.Typer(help="What concerns you: your consent.", no_args_is_help=True)
-app.add_typer(me, name="me")
 app.add_typer(officers_cli.root, name="root")
 app.add_typer(officers_cli.keys, name="keys")
 app.registered_commands.extend(officers_cli.app.registered_commands)
@@ -171,37 +169,6 @@ def enrol(
     bootstrap.dev_site(at.home, at.site, [_endpoint(text) for text in endpoint], wall_ms(), secrets.token_bytes)
     published = ordering.publish_missing(at)
     say({"published": published}, f"{len(published)} documents published; `byleave me consent` is next.", as_json)
-
-
-@me.command()
-def consent(
-    endpoint: Annotated[str, typer.Option(help="Your endpoint. Default: the only one of this installation.")] = "",
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask: you have read it.")] = False,
-    withdraw: Annotated[
-        bool, typer.Option("--withdraw", help="Take your consent back. Capture stops; it needs no reason.")
-    ] = False,
-    as_json: Json = False,
-) -> None:
-    """Read what would be collected and agree to it, or take your consent back. Without your signature nothing is captured.
-
-    Example: byleave me consent --endpoint ep-a
-    """
-    from byleave.control import consenting
-    from byleave.control.wording import plain_words
-
-    at = load_installation()
-    name = consenting.endpoint_here(at.home, endpoint)
-    if withdraw:
-        report = consenting.withdraw(at, name)
-        say(report, f"Your consent is withdrawn. {name} captures nothing from now on.", as_json)
-        return
-    offer = consenting.read_offer(at, name)
-    if not as_json:
-        typer.echo("\n".join(plain_words(offer.manifest)))
-    if not yes and not typer.confirm("Do you agree to this?", default=False, err=True):
-        raise Refused("not agreed: nothing was signed, nothing is captured", reason="no-consent")
-    report = consenting.agree(at, name, offer)
-    say(report, "Agreed and signed. Take it back at any time: byleave me consent --withdraw", as_json)
 
 
 @app.command()

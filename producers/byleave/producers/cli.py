@@ -1,0 +1,57 @@
+"""Commands of the person at this machine, all below `byleave me`: what was agreed, what is taken, and how to stop it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from byleave.core.console import Json, say
+from byleave.core.errors import Refused
+from byleave.core.settings import load_installation
+
+app = typer.Typer(no_args_is_help=True)
+me = typer.Typer(help="What concerns you: your consent, your pause, and what was taken of you.", no_args_is_help=True)
+app.add_typer(me, name="me")
+
+Endpoint = Annotated[str, typer.Option(help="Your endpoint. Default: the only one of this installation.")]
+
+
+@me.command()
+def consent(
+    endpoint: Endpoint = "",
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask: you have read it.")] = False,
+    withdraw: Annotated[
+        bool, typer.Option("--withdraw", help="Take your consent back. Capture stops; it needs no reason.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Read what would be collected and agree to it, or take your consent back. Without your signature nothing is captured.
+
+    Example: byleave me consent --endpoint ep-a
+    """
+    from byleave.control import consenting
+    from byleave.control.wording import plain_words
+
+    at = load_installation()
+    name = consenting.endpoint_here(at.home, endpoint)
+    if withdraw:
+        report = consenting.withdraw(at, name)
+        say(report, f"Your consent is withdrawn. {name} captures nothing from now on.", as_json)
+        return
+    offer = consenting.read_offer(at, name)
+    if not as_json:
+        typer.echo("\n".join(plain_words(offer.manifest)))
+    if not yes and not typer.confirm("Do you agree to this?", default=False, err=True):
+        raise Refused("not agreed: nothing was signed, nothing is captured", reason="no-consent")
+    report = consenting.agree(at, name, offer)
+    say(report, "Agreed and signed. Take it back at any time: byleave me withdraw", as_json)
+
+
+@me.command("withdraw")
+def withdraw_consent(endpoint: Endpoint = "", as_json: Json = False) -> None:
+    """Take your consent back. Capture stops at once; it needs no reason, and nobody can say yes again in your place.
+
+    Example: byleave me withdraw
+    """
+    consent(endpoint=endpoint, withdraw=True, as_json=as_json)
