@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from byleave.control.halts import names_digest
 from byleave.control.knowledge import Knowledge
 
 SKEW_MS = 2_000
@@ -61,7 +62,7 @@ class Refuses:
 
 def decide(claim: Claim, knowledge: Knowledge) -> Admitted | Waits | Refuses:
     """The fence's answer. Never raises for a claim, however odd: odd claims are refused."""
-    for rule in (_stamps, _enrolment, _epoch, _leave, _consent, _orders):
+    for rule in (_stamps, _revocation, _enrolment, _epoch, _leave, _consent, _orders):
         answer = rule(claim, knowledge)
         if answer is not None:
             return answer
@@ -73,6 +74,18 @@ def _stamps(claim: Claim, _: Knowledge) -> Refuses | None:
     if claim.hi_max > claim.append_ms + SKEW_MS:
         return Refuses("future")
     return Refuses("too-old") if claim.append_ms - claim.hi_max > claim.spool_age_ms_max else None
+
+
+def _revocation(claim: Claim, knowledge: Knowledge) -> Waits | Refuses | None:
+    """Who was revoked may lie about when it captured: the broker's stamp counts as well.
+
+    One that the beacon service has read and this reader has not may be about anybody.
+    """
+    since_ms = knowledge.revoked.get(claim.endpoint)
+    if since_ms is not None and (claim.hi_max >= since_ms or claim.append_ms > since_ms + SKEW_MS):
+        return Refuses("revoked")
+    told = knowledge.beacon.revoked if knowledge.beacon else ""
+    return Waits("revocation-unread") if told and told != names_digest(knowledge.revoked) else None
 
 
 def _enrolment(claim: Claim, knowledge: Knowledge) -> Refuses | None:

@@ -21,11 +21,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from byleave.control.documents import Ack, Beacon, Effective, Grant, Halt, Request, State
-from byleave.control.halts import DRILL_MS, covers
+from byleave.control.documents import Ack, Beacon, Effective, Grant, Halt, Request, Revocation, State
+from byleave.control.halts import DRILL_MS, covers, names_digest
 from byleave.control.knowledge import Knowledge
 from byleave.control.lease import LEASE_MS_MAX
 from byleave.control.rollcall import LEASE_OVER_MS
+from byleave.control.versions import older
 from byleave.core.errors import Broken, Refused
 
 BEACON_EVERY_MS = 1_000
@@ -58,6 +59,8 @@ class Memory:
     drills: frozenset[str] = frozenset()
     epoch: int = 0
     """The highest that was vouched for: no broker that was put back to an older day makes this service vouch for less."""
+    revoked: frozenset[str] = frozenset()
+    """Endpoints whose revocation was read. It is named although its record be gone, and then nothing passes any fence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +170,7 @@ def _heard(service: Service, knowledge: Knowledge, heard: Heard, now_ms: int) ->
                 return service, (Refusal("Halt", refusal.reason),)
             remember = () if memory is service.memory else (Remember(memory),)
             return replace(service, memory=memory, due_ms=0), remember
-        case State():
+        case State() | Revocation():
             return replace(service, due_ms=0), ()
         case Request() as request:
             return _asked(service, knowledge, heard, request, now_ms)
@@ -265,8 +268,9 @@ def vouch(memory: Memory, knowledge: Knowledge, now_ms: int) -> tuple[Memory, Be
         n=memory.n + 1,
         lease_ms=LEASE_MS_MAX,
         halts=orders,
+        revoked=names_digest(revoked := memory.revoked | knowledge.revoked.keys()),
     )
-    return Memory(now, memory.n + 1, effective, memory.drills & effective.keys(), state.epoch), beacon
+    return Memory(now, memory.n + 1, effective, memory.drills & effective.keys(), state.epoch, revoked), beacon
 
 
 def _named(effective: Mapping[str, int]) -> list[tuple[str, int]]:
@@ -286,18 +290,22 @@ def _stands(memory: Memory, knowledge: Knowledge, halt_id: str, now_ms: int) -> 
 def answer(memory: Memory, knowledge: Knowledge, request: Request, request_digest: str, now_ms: int, session: bytes) -> Grant:
     """The grant for a verified request; `now_ms` is when it was received, `session` 16 fresh random bytes.
 
-    Raises Refused: `no-state`, `unknown-endpoint`, `wrong-root`, `halted`, `no-run`, `no-consent`.
+    Raises Refused: `no-state`, `revoked`, `unknown-endpoint`, `wrong-root`, `halted`, `out-of-date`, `no-run`, `no-consent`.
     """
     now, state = service_ms(memory, now_ms), knowledge.state
     enrolment = knowledge.enrolments.get(request.endpoint)
     if state is None or knowledge.conflict:
         raise Refused("no state to grant under", reason="no-state")
+    if request.endpoint in memory.revoked or request.endpoint in knowledge.revoked:
+        raise Refused("a request of an endpoint that was revoked", reason="revoked")
     if enrolment is None or now >= enrolment.until_ms:
         raise Refused("a request of an endpoint that is not enrolled now", reason="unknown-endpoint")
     if request.root_version != knowledge.root.version:
         raise Refused(f"an endpoint under root {request.root_version}", reason="wrong-root")
     if knowledge.standing(request.endpoint, "capture", state.epoch):
         raise Refused("a request of an endpoint that is halted", reason="halted")
+    if older(request.version, state.minimum):
+        raise Refused(f"an agent older than {state.minimum}", reason="out-of-date")
     run = knowledge.leave(request.endpoint, now)
     if run is None:
         raise Refused("no leave covers the endpoint", reason="no-run")
@@ -309,6 +317,7 @@ def answer(memory: Memory, knowledge: Knowledge, request: Request, request_diges
 
 def denied(knowledge: Knowledge, memory: Memory | None = None) -> frozenset[str]:
     """Whom the broker must deny the raw topics while these orders stand: endpoints, or '*' for everybody (ruling 5).
+    Who was revoked, too: whoever sets the ACLs anew may not have heard.
 
     An order that was accepted and is on no topic any more may have been about anybody.
     """
@@ -316,8 +325,8 @@ def denied(knowledge: Knowledge, memory: Memory | None = None) -> frozenset[str]
     standing = {*knowledge.in_force(), *(name for name in kept if not knowledge.lifted(name))}
     if any(_for_all(knowledge, halt_id) for halt_id in standing):
         return frozenset("*")
-    epoch = knowledge.epoch_floor
-    return frozenset(name for name in knowledge.enrolments if standing and knowledge.standing(name, "capture", epoch))
+    epoch, revoked = knowledge.epoch_floor, frozenset(knowledge.revoked) | (memory.revoked if memory else frozenset())
+    return revoked | frozenset(name for name in knowledge.enrolments if standing and knowledge.standing(name, "capture", epoch))
 
 
 def _for_all(knowledge: Knowledge, halt_id: str) -> bool:
@@ -344,7 +353,8 @@ def unproved(service: Service, knowledge: Knowledge, now_ms: int) -> int:
 
 def dump(memory: Memory) -> bytes:
     """The form on disk."""
-    return json.dumps(asdict(memory) | {"drills": sorted(memory.drills)}, sort_keys=True).encode()
+    sets = {"drills": sorted(memory.drills), "revoked": sorted(memory.revoked)}
+    return json.dumps(asdict(memory) | sets, sort_keys=True).encode()
 
 
 def load(stored: bytes) -> Memory:
@@ -353,7 +363,8 @@ def load(stored: bytes) -> Memory:
         found = json.loads(stored)
         effective = {str(halt_id): int(ms) for halt_id, ms in found["effective"].items()}
         drills = frozenset(str(halt_id) for halt_id in found["drills"])
-        return Memory(int(found["last_ms"]), int(found["n"]), effective, drills, int(found["epoch"]))
+        revoked = frozenset(str(name) for name in found.get("revoked", ()))
+        return Memory(int(found["last_ms"]), int(found["n"]), effective, drills, int(found["epoch"]), revoked)
     except (ValueError, KeyError, TypeError, AttributeError):
         raise Broken(
             "the beacon's memory file is damaged: restore it, or remove it once no lease can run", reason="memory"

@@ -101,6 +101,9 @@ def resume(
         list[str] | None, typer.Option(help="Who may capture from then on, all of it; repeatable. Default: as it is.")
     ] = None,
     recipient: Annotated[str, typer.Option(help="KEY_ID=HEX of the redactor's key that events are sealed to.")] = "",
+    minimum: Annotated[
+        str | None, typer.Option(help="The oldest version of the agent that may capture; '' for any. Default: as it is.")
+    ] = None,
     propose: Propose = None, sign: Sign = None, submit: Submit = None,
     officer: Officer = "", passphrase_file: PassphraseFile = None, yes: Yes = False, as_json: Json = False,
 ) -> None:  # fmt: skip
@@ -122,14 +125,14 @@ def resume(
         new = described_manifest(deciding.told(manifest), at.site, wall_ms()) if manifest else None
         key_id, _, key = recipient.partition("=")
         sealed_to = (key_id, public_hex(redactor_key(key))) if recipient else None
-        return deciding.next_documents(basis, lift, new, [_scope(text) for text in scope or []], sealed_to), basis
+        return deciding.next_documents(basis, lift, new, [_scope(text) for text in scope or []], sealed_to, minimum), basis
 
     if propose or sign or submit:
         key = officers_cli.open_key(at, officer, passphrase_file)
         officers_cli.handle(at, (propose, sign, submit), make, key, yes=yes, as_json=as_json)
         return
-    if manifest or scope or recipient:
-        raise Misconfigured("to change who may capture, or the manifest, say --propose FILE: others must read it first")
+    if manifest or scope or recipient or minimum is not None:
+        raise Misconfigured("to change who may capture, the manifest or the version, say --propose FILE: others must read it first")
     report = deciding.resume_here(at, lift)
     text = f"Epoch {report['epoch']} is out; {len(report['lifted'])} orders lifted, {report['standing']} still stand."
     say(report, text, as_json)

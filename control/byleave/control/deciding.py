@@ -21,6 +21,7 @@ from byleave.control.documents import Halt, LevelPolicy, Manifest, Rehearsal, Ro
 from byleave.control.knowledge import Knowledge
 from byleave.control.ordering import ACCEPTED_S_MAX, PRINCIPAL, named
 from byleave.control.proposal import Basis, Proposal
+from byleave.control.versions import is_version
 from byleave.core.clock import wall_ms
 from byleave.core.dsse import load_envelope
 from byleave.core.errors import Misconfigured, Refused
@@ -65,13 +66,16 @@ def _read(at: Installation, root: Root | None) -> tuple[Knowledge, Signed]:
 
 
 def next_documents(
-    basis: Basis, lift: list[str] | None, manifest: Manifest | None, scopes: list[Scope], recipient: tuple[str, str] | None
-) -> Proposal:
+    basis: Basis, lift: list[str] | None, manifest: Manifest | None, scopes: list[Scope], recipient: tuple[str, str] | None,
+    minimum: str | None = None,
+) -> Proposal:  # fmt: skip
     """The next state, with the manifest that it brings. `lift`: ids or beginnings, None for all. Raises Refused."""
     riding = {digest(dump(manifest)): manifest} if manifest else {}
     run = resume.next_run(basis.knowledge.state, next(iter(riding), None), scopes, recipient)
     chosen = _chosen(basis.knowledge, lift)
-    state = resume.next_state(basis.knowledge, chosen, wall_ms(), root=basis.root, run=run, manifests=riding)
+    if minimum and not is_version(minimum):
+        raise Misconfigured(f"--minimum {minimum[:20]!r}: a version is up to four numbers with dots between")
+    state = resume.next_state(basis.knowledge, chosen, wall_ms(), root=basis.root, run=run, manifests=riding, minimum=minimum)
     return proposal.propose([*riding.values(), state])
 
 

@@ -2,7 +2,8 @@
 
 A document's body is UTF-8 JSON without duplicate keys, floats or unknown fields, at most 16 KiB, signed as DSSE over exactly
 those bytes. Its class below is its grammar: fields, types and nesting are read from it, so nothing that is not declared here
-can be said. `LATER` names the fields that came after the first release: who leaves one out means its default. Times are milliseconds of the beacon service's clock unless a field says otherwise; digests are hex SHA-256.
+can be said. `LATER` names the fields that came after the first release: who leaves one out means its default. Times
+are milliseconds of the beacon service's clock unless a field says otherwise; digests are hex SHA-256.
 """
 
 from __future__ import annotations
@@ -146,6 +147,7 @@ class State:
     """The state in force. `epoch` is one more than that of the state whose body hashes to `prev`."""
 
     TYPE = "application/vnd.byleave.state.v1+json"
+    LATER = frozenset({"minimum"})
     site: str
     epoch: int
     prev: str
@@ -155,6 +157,8 @@ class State:
     run: tuple[Run, ...]
     lifted: tuple[Lifted, ...]
     earlier: tuple[Window, ...] = ()
+    minimum: str = ""
+    """The oldest version of the agent that may capture; empty for any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +193,7 @@ class Beacon:
     """'At `service_ms` the state with this digest was in force, and these halts were.' One signature for the fleet."""
 
     TYPE = "application/vnd.byleave.beacon.v1+json"
+    LATER = frozenset({"revoked"})
     site: str
     epoch: int
     state: str
@@ -196,6 +201,8 @@ class Beacon:
     n: int
     lease_ms: int
     halts: tuple[Effective, ...]
+    revoked: str = ""
+    """`halts.names_digest` of every endpoint whose revocation was read: a fence that knows others waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +210,7 @@ class Request:
     """An endpoint asks for a session. `boot_ms` is the endpoint's own clock, echoed to nobody."""
 
     TYPE = "application/vnd.byleave.request.v1+json"
+    LATER = frozenset({"version"})
     site: str
     endpoint: str
     nonce: str
@@ -210,6 +218,8 @@ class Request:
     agent: str
     """SHA-256 of the agent's own files."""
     root_version: int
+    version: str = ""
+    """What the agent says its version is; its word alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +254,17 @@ class Enrolment:
 
 
 @dataclass(frozen=True, slots=True)
+class Revocation:
+    """An endpoint's name and key are worth nothing from `at_ms` on, for ever, whatever enrolment is read before or after it."""
+
+    TYPE = "application/vnd.byleave.revocation.v1+json"
+    site: str
+    endpoint: str
+    at_ms: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Consent:
     """Signed by the person: yes to exactly this manifest, or its withdrawal."""
 
@@ -271,6 +292,7 @@ class Ack:
     """An endpoint's proof that it stopped. `prev` chains its acks."""
 
     TYPE = "application/vnd.byleave.ack.v1+json"
+    LATER = frozenset({"version"})
     site: str
     endpoint: str
     session: str
@@ -285,6 +307,7 @@ class Ack:
     disposition: str
     """dropped, sealed or empty."""
     prev: str
+    version: str = ""
 
 
 def dump(document: Any) -> bytes:

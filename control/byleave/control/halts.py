@@ -8,6 +8,7 @@ Promises  an order counts until a state lifts it by name; the least of the times
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
@@ -42,6 +43,12 @@ def covers(scope: Scope, site: str, endpoint: str, enrolment: Enrolment | None) 
     return named[scope.kind] == scope.name if scope.kind in named else None
 
 
+def names_digest(names: Iterable[str]) -> str:
+    """One word for a set of endpoints' names, the same for whoever knows the same; empty for none."""
+    listed = "\n".join(sorted(names))
+    return hashlib.sha256(listed.encode()).hexdigest() if listed else ""
+
+
 class Orders:
     """The orders of one site, and from when they count."""
 
@@ -51,6 +58,9 @@ class Orders:
         self._enrolments: dict[str, Enrolment] = {}
         self.enrolments: Mapping[str, Enrolment] = MappingProxyType(self._enrolments)
         """By endpoint."""
+        self._revoked: dict[str, int] = {}
+        self.revoked: Mapping[str, int] = MappingProxyType(self._revoked)
+        """Endpoints that are endpoints no more, and since when. Nothing lifts it; they come back under another name."""
         self._lifts: dict[str, Lifted] = {}
         self._effective: dict[str, int] = {}
         self._halts: dict[str, Halt] = {}

@@ -32,6 +32,7 @@ from byleave.control.documents import (
     Manifest,
     Rehearsal,
     Request,
+    Revocation,
     Root,
     Run,
     Scope,
@@ -250,7 +251,12 @@ class Knowledge(Orders):
         self._manifests[found] = manifest
         return manifest
 
-    def _learn_enrolment(self, unverified: bytes | None) -> Enrolment:
+    def _learn_enrolment(self, unverified: bytes | None) -> Enrolment | Revocation:
+        if dsse.load_envelope(unverified).payload_type == Revocation.TYPE:
+            revocation, _ = self._verify("enrol", Revocation, unverified)
+            known_ms = self._revoked.get(revocation.endpoint, revocation.at_ms)
+            self._revoked[revocation.endpoint] = min(known_ms, revocation.at_ms)
+            return revocation
         enrolment, _ = self._verify("enrol", Enrolment, unverified)
         for key in (enrolment.key, enrolment.person_key):
             verify_key(key)

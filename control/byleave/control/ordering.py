@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import Any
@@ -159,6 +159,11 @@ class Follower:
         keys = rollcall.keys(knowledge, {}, wall_ms())
         found = {"epoch": epoch, "conflict": knowledge.conflict, "beacon_age_ms": age_ms, "orders": orders, "endpoints": people}
         return {**found, "keys": keys}
+
+    @property
+    def acks(self) -> Iterable[Ack]:
+        """All that stand on the topic, verified."""
+        return self._acks.values()
 
     def close(self) -> None:
         self.watch.close()

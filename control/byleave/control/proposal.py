@@ -152,7 +152,9 @@ def check(proposal: Proposal, basis: Basis, now_ms: int) -> None:
         raise Refused("the state in force is not the one that this follows: propose again", reason="stale-proposal")
     fresh = [row.halt_id for row in state.lifted if row.epoch == state.epoch]
     issued_ms, root = min(state.issued_ms, now_ms + CLOCKS_MS_MAX), proposal.governing(basis)
-    expected = next_state(basis.knowledge, fresh, issued_ms, root=root, run=state.run, manifests=manifests_of(proposal))
+    expected = next_state(
+        basis.knowledge, fresh, issued_ms, root=root, run=state.run, manifests=manifests_of(proposal), minimum=state.minimum
+    )
     if _without_starts(state) != _without_starts(expected):
         raise Refused("it is not the state that follows the one in force: propose again", reason="not-the-next-state")
 

@@ -53,11 +53,13 @@ def next_run(
 def next_state(
     knowledge: Knowledge, lift: Collection[str], now_ms: int,
     *, root: Root | None = None, run: tuple[Run, ...] | None = None, manifests: Mapping[str, Manifest] | None = None,
+    minimum: str | None = None,
 ) -> State:  # fmt: skip
     """The state that follows the one in force, with the orders of `lift` lifted; everything else stays.
 
-    `root` if it is to stand under a next one; `run` for another leave; `manifests`, by digest, that it brings. Without a state
-    in force it is the first, and needs `run`; of two in conflict it follows one, and ends the conflict for whoever read both.
+    `root` if it is to stand under a next one; `run` for another leave; `manifests`, by digest, that it brings; `minimum`,
+    another least version of the agent. Without a state in force it is the first, and needs `run`; of two in conflict it follows
+    one, and ends the conflict for whoever read both.
     Raises Refused: `no-state`, `unknown-order`, `no-effective-time`, `manifest-over`, `too-many-orders`.
     """
     state = knowledge.state
@@ -80,6 +82,7 @@ def next_state(
         run=run,
         lifted=(*kept, *fresh),
         earlier=(*(state.earlier if state else ()), *last)[-EARLIER_MAX:],
+        minimum=minimum if minimum is not None else state.minimum if state else "",
     )
     while made.earlier and len(dump(made)) > STATE_BYTES_MAX:
         made = replace(made, earlier=made.earlier[1:])

@@ -45,6 +45,8 @@ def state_words(state: State, knowledge: Knowledge, manifests: Mapping[str, Mani
 
     yield f"Next state, epoch {state.epoch} under root {state.root_version}, until {_day(state.expires_ms)}:"
     yield from _changes(before.run if before else (), state.run, leave)
+    floors = [[one.minimum] if one and one.minimum else [] for one in (before, state)]
+    yield from _changes(floors[0], floors[1], lambda minimum: f"no agent older than {shown(minimum)} may capture")
     fresh = [row for row in state.lifted if row.epoch == state.epoch]
     for row in fresh:
         reason = knowledge.halts[row.halt_id].reason if row.halt_id in knowledge.halts else "not read here"

@@ -201,6 +201,25 @@ def change_acls(admin: AdminClient, missing: set[Grant], excess: set[Grant]) -> 
         time.sleep(0.02)
 
 
+def admit(conf: Options, site: str, catalogue: Catalogue, endpoint: str) -> int:
+    """Gives one endpoint its rights; how many were missing. Only the super user may. Raises as `apply`."""
+    admin = AdminClient(dict(conf))
+    wanted = {grant for grant in grants(catalogue, site, [endpoint]) if grant.principal == endpoint} - _rules(admin)
+    change_acls(admin, wanted, set())
+    return len(wanted)
+
+
+def expel(conf: Options, site: str, principal: str) -> int:
+    """Takes away whatever one principal may do below the site; how many rules that were. Gives nobody anything.
+
+    Principal `brake` may: it only narrows. Raises as `apply`.
+    """
+    admin = AdminClient(dict(conf))
+    held = {rule for rule in _rules(admin) if rule.principal == principal and _below(rule, site) and rule.permission == "allow"}
+    change_acls(admin, set(), held)
+    return len(held)
+
+
 def _binding(rule: Grant, kind: type[AclBinding] | type[AclBindingFilter] = AclBinding) -> Any:
     pattern = ResourcePatternType.PREFIXED if rule.prefixed else ResourcePatternType.LITERAL
     operation, permission = AclOperation[rule.operation.upper()], AclPermissionType[rule.permission.upper()]

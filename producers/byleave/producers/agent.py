@@ -44,12 +44,14 @@ ROOM_AGAIN_MS = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who this endpoint is. `agent_digest`: SHA-256 of the running files; `ack_prev`: digest of its last acknowledgement."""
+    """Who this endpoint is. `agent_digest`: SHA-256 of the running files; `ack_prev`: digest of its last acknowledgement;
+    `version`: as installed."""
 
     endpoint: str
     key: Ed25519PrivateKey
     agent_digest: str
     ack_prev: str
+    version: str = ""
 
 
 @dataclass(slots=True)
@@ -99,7 +101,7 @@ class Agent:
     ) -> None:
         self._me, self._knowledge, self._source, self._spool, self._outbox = identity, knowledge, source, spool, outbox
         self._say, self._clock, self._randomness = say, clock, randomness
-        self._window = window.RunWindow(identity.endpoint, identity.agent_digest)
+        self._window = window.RunWindow(identity.endpoint, identity.agent_digest, identity.version)
         self._books: Books | None = None
         self._last = (b"", 0)
         self._disposed = (0, "empty")
@@ -245,6 +247,7 @@ class Agent:
             site=self._knowledge.site, endpoint=self._me.endpoint, session=session.hex(), halt_id=obeyed.halt_id,
             epoch=obeyed.epoch, seen_ms=obeyed.seen_ms, stopped_ms=obeyed.stopped_ms, worker_reaped=True,
             last_seq=max(0, seq_next - 1), buffered=buffered, disposition=disposition, prev=self.ack_prev,
+            version=self._me.version,
         )  # fmt: skip
         self.ack_prev = digest(dump(ack))
         self._say("control.ack.v1", trust.sign(ack, [self._me.key]))

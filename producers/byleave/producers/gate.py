@@ -14,6 +14,7 @@ from byleave.control import lease
 from byleave.control.documents import Grant, Manifest, Run
 from byleave.control.knowledge import Knowledge
 from byleave.control.lease import Permit, permit_time_ms
+from byleave.control.versions import older
 
 ROUND_TRIP_MS_MAX = 1_500
 """A grant that took longer is asked for again: it would put our stamps ahead of the broker's clock, which the fence refuses."""
@@ -30,6 +31,7 @@ class Answer(Enum):
     HALTED = lease.Verdict.HALTED.value
     FULL = "not capturing: this machine has no room left for what is waiting to be sent"
     UNREAD = "not capturing: the control documents have not been read yet"
+    OUT_OF_DATE = "not capturing: this version of the agent is older than the state in force allows; update it"
     NO_LEAVE = "not capturing: no state in force allows this machine to capture"
     NO_CONSENT = "not capturing: you have not agreed to the manifest in force"
     NO_GRANT = lease.Verdict.NO_GRANT.value
@@ -78,9 +80,11 @@ class Permission:
 
 
 def decide(
-    knowledge: Knowledge, endpoint: str, permit: Permit | None, switches: Switches, *, caught_up: bool, boot_ms: int
-) -> Permission:
-    """The permission at `boot_ms`. `caught_up`: what stood on the control topics has been read; before, silence is nothing."""
+    knowledge: Knowledge, endpoint: str, permit: Permit | None, switches: Switches, *, caught_up: bool, boot_ms: int,
+    version: str = "",
+) -> Permission:  # fmt: skip
+    """The permission at `boot_ms`, for an agent of this version. `caught_up`: what stood on the control topics has been read;
+    before, silence is nothing."""
     state, beacon = knowledge.state, knowledge.beacon
     epoch = state.epoch if state is not None else 0
     standing = knowledge.standing(endpoint, "capture", epoch) if state is not None else ()  # before, lifts are not known
@@ -92,6 +96,8 @@ def decide(
     run = knowledge.leave(endpoint, now_ms)
     if run is None:
         return Permission(Answer.NO_LEAVE, epoch)
+    if older(version, state.minimum):
+        return Permission(Answer.OUT_OF_DATE, epoch)
     if not switches.agreed or not knowledge.consented(endpoint, run.manifest):
         return Permission(Answer.NO_CONSENT, epoch)
     verdict = lease.verdict(permit, beacon, knowledge.state_digest, halted=False, boot_ms=boot_ms)

@@ -26,6 +26,7 @@ import structlog
 from byleave.control.bootstrap import pin_root, pinned_root
 from byleave.control.documents import Enrolment, Root
 from byleave.control.knowledge import Knowledge
+from byleave.control.versions import own_version
 from byleave.control.watch import ControlWatch
 from byleave.core import metrics, role
 from byleave.core.clock import boot_ms
@@ -84,7 +85,7 @@ class Process:
         )
         self._voice = Voice(lambda: KafkaPublisher(self._connection), installation.topic, name)
         self.agent = Agent(
-            Identity(endpoint, key, own_digest(), self._ack_prev), self.knowledge, source, spool, self._outbox,
+            Identity(endpoint, key, own_digest(), self._ack_prev, own_version()), self.knowledge, source, spool, self._outbox,
             say=self._voice.say, clock=boot_ms, randomness=os.urandom,
         )  # fmt: skip
         self._source = source

@@ -50,6 +50,7 @@ class RunWindow(NamedTuple):
 
     endpoint: str
     agent: str = ""
+    version: str = ""
     permit: Permit | None = None
     granted: bytes | None = None
     asked: Request | None = None
@@ -194,8 +195,9 @@ def service_ms(window: RunWindow, knowledge: Knowledge, boot_ms: int) -> int:
 
 def _tick(window: RunWindow, knowledge: Knowledge, tick: Tick, boot_ms: int) -> Next:
     permission = gate.decide(
-        knowledge, window.endpoint, window.permit, tick.switches, caught_up=tick.caught_up, boot_ms=boot_ms
-    )
+        knowledge, window.endpoint, window.permit, tick.switches, caught_up=tick.caught_up, boot_ms=boot_ms,
+        version=window.version,
+    )  # fmt: skip
     if permission.answer is Answer.NO_GRANT and boot_ms - window.beacon_ms > BEACON_FRESH_MS:
         permission = replace(permission, answer=Answer.STALE)  # nobody is there to ask
     answer = permission.answer
@@ -233,7 +235,7 @@ def _ask(window: RunWindow, permission: Permission, knowledge: Knowledge, nonce:
     begin = permission.ask and not window.finished and boot_ms >= window.retry_at_ms
     if not (renew or begin) or boot_ms - window.asked_ms < ASK_AGAIN_MS:
         return window, ()
-    request = Request(knowledge.site, window.endpoint, nonce, boot_ms, window.agent, knowledge.root.version)
+    request = Request(knowledge.site, window.endpoint, nonce, boot_ms, window.agent, knowledge.root.version, window.version)
     return window._replace(asked=request, asked_ms=boot_ms), (Ask(request),)
 
 

@@ -147,13 +147,13 @@ class World:
         consent = Consent(SITE, "subject-a", manifest or self.manifest_digest, given, self.service_ms)
         self.learn("control.consent.v1", trust.sign(consent, [self.person]))
 
-    def allow(self, *, lifted: tuple[Lifted, ...] = (), run: bool = True) -> State:
+    def allow(self, *, lifted: tuple[Lifted, ...] = (), run: bool = True, minimum: str = "") -> State:
         """The next state: everybody may capture under the manifest."""
         self.learn("control.manifest.v1", self.sign("manifest", self.manifest))
         runs = (Run(Scope("global"), self.manifest_digest, "key-1", public_hex(self.redactor)),) if run else ()
         epoch = self.state.epoch + 1 if self.state else 1
         earlier = (Window(self.state.epoch, self.state.expires_ms, self.state.run),) if self.state else ()
-        self.state = State(SITE, epoch, self.prev, 1, self.service_ms, EPOCH_MS + DAY_MS, runs, lifted, earlier)
+        self.state = State(SITE, epoch, self.prev, 1, self.service_ms, EPOCH_MS + DAY_MS, runs, lifted, earlier, minimum)
         self.prev = digest(dump(self.state))
         self.learn("control.state.v1", self.sign("resume", self.state))
         return self.state

@@ -104,3 +104,11 @@ GRANT = Grant("byleave.", "nonce", "request", "00" * 16, 1_000, 4, 9_000)
 def test_a_grant_is_bound_to_its_nonce_request_epoch_and_moment(nonce, digest, epoch, after_ms: int, good: bool) -> None:
     found = accept(GRANT, nonce=nonce, request_digest=digest, request_boot_ms=500, epoch=epoch, boot_ms=500 + after_ms)
     assert (found == Permit(1_000, 500, 9_000)) if good else (found is None)
+
+
+def test_a_version_below_the_minimum_of_the_state_captures_nothing_and_is_told_why(world) -> None:
+    world.allow(minimum="0.2")
+    world.beacon()
+    said = {version: decide(world.knowledge, "ep-a", permit_of(world), Switches(), caught_up=True, boot_ms=world.now,
+                            version=version).answer for version in ("0.1.9", "", "0.2.0")}  # fmt: skip
+    assert said == {"0.1.9": Answer.OUT_OF_DATE, "": Answer.OUT_OF_DATE, "0.2.0": Answer.CAPTURE}
