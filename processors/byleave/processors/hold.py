@@ -42,6 +42,7 @@ CUTS_MAX = 8
 """Places that are tried for a cut that divides no paste."""
 FIELDS_MAX = 64
 DOWN_MAX = 64
+_LEVELS = {Outcome.KEPT: Level.INTERNAL, Outcome.REVIEWED: Level.PEOPLE, Outcome.LEVEL4: Level.SECRET}
 SHORTCUTS_IN_A_ROW_MAX = 4
 """More shortcuts than this without other input is a stuck modifier under someone's typing: they are counted, not written."""
 
@@ -112,12 +113,12 @@ class Hold:
         self.fields[window.handle] = self.piece
         if len(self.fields) > FIELDS_MAX:
             del self.fields[next(iter(self.fields))]
-        self.account.settle(Outcome.of(self.context.level), 1)
+        self.account.settle(Outcome.of(self.context.level), 1, self.context.app, "window", self.context.level)
 
     def key(self, event: KeyEvent, rules: Rules, rows: Rows) -> None:
         """A press, release or paste."""
         if self.context.text_level == Level.SECRET:
-            self.account.settle(Outcome.LEVEL4, 1)
+            self._settle(1)
             rows.hide(event.at_ms, event.seq, event.seq)
         elif event.kind is Kind.RELEASE:
             self._release(event)
@@ -197,7 +198,7 @@ class Hold:
     def _paste(self, event: KeyEvent, rules: Rules, rows: Rows) -> None:
         if not event.key:
             self._barrier(rules, rows)
-            self.account.settle(Outcome.of(self.context.text_level), 1)
+            self._settle(1)
             return
         if len(self.piece.chars) + len(event.key) > PIECE_CHARS_MAX:
             self.decide(rules, rows)
@@ -308,14 +309,10 @@ class Hold:
         owner = self.down.pop(key, None)
         if owner is None:
             owner = self.down.pop(key.swapcase(), None)  # shift came up before its letter
-        if owner is None:
-            self.account.settle(Outcome.of(self.context.text_level), 1)
-        elif isinstance(owner, Outcome):
-            self.account.settle(owner, 1)
-        elif owner.count:
+        if isinstance(owner, Item) and owner.count:
             owner.count += 1
         else:
-            self.account.settle(owner.outcome, 1)
+            self._settle(1, owner.outcome if isinstance(owner, Item) else owner)
 
     def _trusted(self, event: KeyEvent) -> Modifiers:
         """Modifiers as reported, without those that went down more than 30 s ago: their release was lost."""
@@ -377,7 +374,7 @@ class Hold:
         """Gives each owner of `text` its outcome and puts the stretch's action in front of the first of them."""
         piece = self.piece
         for span in spans:
-            self.account.found(span.label)
+            self.account.found(span.label, span.rule)
         level = piece.level = self.level_of(text, spans, rules)
         outcome = Outcome.of(level)
         owners = piece.owners[:size]
@@ -424,7 +421,7 @@ class Hold:
             self.waiting.settle(rows)
 
     def _withheld(self, event: KeyEvent) -> None:
-        self.account.settle(Outcome.WITHHELD, 1 + self.loose)
+        self._settle(1 + self.loose, Outcome.WITHHELD)
         self.loose = 0
         self.piece.newest_ms = event.at_ms
         self._remember_down(event.key, Outcome.WITHHELD)
@@ -435,5 +432,10 @@ class Hold:
         self.down[key] = owner
 
     def _settle_loose(self) -> None:
-        self.account.settle(Outcome.of(self.context.text_level), self.loose)
+        self._settle(self.loose)
         self.loose = 0
+
+    def _settle(self, count: int, outcome: Outcome | None = None) -> None:
+        """Keys that need not wait: their outcome is that of text here, if not another, which then says its level, too."""
+        outcome, app = outcome or Outcome.of(self.context.text_level), self.context.app
+        self.account.settle(outcome, count, app, "key", _LEVELS.get(outcome, self.context.text_level))

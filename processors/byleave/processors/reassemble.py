@@ -62,6 +62,11 @@ class Item:
     data: Any = field(default=None, repr=False)
     seq: int = -1
 
+    @property
+    def replaced(self) -> bool:
+        """Whether it went on as a part of a placeholder: its text is gone."""
+        return self.kind == TEXT and self.data == REDACTED and self.outcome in (Outcome.KEPT, Outcome.REVIEWED)
+
 
 TEXT, POINTER, KEY, TYPED = range(4)
 """Kinds of item. TYPED is a decided stretch: `data` is its action row."""

@@ -14,7 +14,7 @@ import unicodedata
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from byleave.processors.edges import doubt_edges
 from byleave.processors.harmless import find_harmless
@@ -31,11 +31,12 @@ from byleave.processors.vocabulary import Vocabulary
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Characters `start` to `end` (exclusive) of a text, and what stood there."""
+    """Characters `start` to `end` (exclusive) of a text, what stood there, and which step of the rules says so."""
 
     start: int
     end: int
     label: str
+    rule: str = field(default="", compare=False)
 
 
 LABELS = tuple(load_labels())
@@ -72,15 +73,27 @@ def find_spans(context: str, text: str, rules: Rules, *, open_left: bool = False
         token.label = _GONE.get(token.what, "")
     _code(whole, tokens, vocabulary)
     _groups(whole, tokens)
+    _say(tokens, "vocabulary")
     _patterns(whole, tokens, rules)
+    _say(tokens, "pattern")
     doubt_edges(whole, tokens, base if open_left else len(whole), right=open_right)
+    _say(tokens, "edge")
     judge_places(whole, tokens, vocabulary)
     same_names(whole, tokens)
+    _say(tokens, "place")
     if any(token.label for token in tokens):
         doubt_lines(whole, tokens)
         pull_neighbours(whole, tokens, vocabulary)
+        _say(tokens, "neighbour")
     tighten(tokens, rules.topics.of(whole, {token.label for token in tokens}), vocabulary)
+    _say(tokens, "topic")
     return _spans(whole, tokens, base)
+
+
+def _say(tokens: list[Token], rule: str) -> None:
+    for token in tokens:
+        if token.label != token.said:
+            token.said, token.rule = token.label, rule
 
 
 def sanitized_text(text: str, spans: list[Span]) -> str:
@@ -202,19 +215,20 @@ def _spans(text: str, tokens: list[Token], base: int) -> list[Span]:
     """Labelled tokens as spans of the text behind `base`; neighbours with next to nothing between them are one."""
     out: list[Span] = []
     start = end = -1
-    label = ""
+    label = rule = ""
     for token in tokens:
         if not token.label or token.end <= base:
             continue
         gap = text[end : token.start]
         several = label == token.label and label in _LISTED and "," in gap
         if label and not several and (gap == " " or (_JOINED if label == token.label else CLOSE).fullmatch(gap)):
-            label = label if label == token.label else max(label, token.label, key=_RANK.__getitem__)
+            if _RANK[token.label] > _RANK[label]:
+                label, rule = token.label, token.rule
         else:
-            out += [Span(start - base, end - base, label)] if label else []
-            start, label = max(token.start, base), token.label
+            out += [Span(start - base, end - base, label, rule)] if label else []
+            start, label, rule = max(token.start, base), token.label, token.rule
         end = token.end
-    return [*out, Span(start - base, end - base, label)] if label else out
+    return [*out, Span(start - base, end - base, label, rule)] if label else out
 
 
 def redactor(rules: Rules) -> Callable[[str], list[tuple[int, int, str]]]:

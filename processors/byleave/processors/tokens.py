@@ -43,13 +43,15 @@ class What(IntEnum):
 
 @dataclass(slots=True)
 class Token:
-    """A part of a run of non-blanks. `label` is set once it has to go."""
+    """A part of a run of non-blanks. `label` is set once it has to go; `rule` names the step that `said` so."""
 
     start: int
     end: int
     what: What
     lower: str = field(repr=False)
     label: str = ""
+    said: str = ""
+    rule: str = ""
 
 
 _RUN = re.compile(r"\S+")

@@ -51,7 +51,8 @@ class Waiting:
     def _leave(self, item: Item, rows: Rows) -> None:
         """Counts an item for good, with all that shares its fate, and makes its rows."""
         outcome, kind = item.outcome, item.kind
-        self.account.settle(outcome, item.count)
+        what = "pointer" if kind == POINTER else "key"
+        self.account.settle(outcome, item.count, item.app, what, item.level, replaced=item.replaced)
         item.count = 0
         if outcome is not Outcome.KEPT and outcome is not Outcome.REVIEWED:
             if outcome is Outcome.LEVEL4 and kind == TYPED:
