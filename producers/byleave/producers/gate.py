@@ -29,6 +29,7 @@ class Answer(Enum):
     PAUSED = "not capturing: paused by you, until you lift it"
     HALTED_HERE = "not capturing: halted on this machine"
     HALTED = lease.Verdict.HALTED.value
+    NO_SIGN = "not capturing: the sign that shows capture is gone"
     FULL = "not capturing: this machine has no room left for what is waiting to be sent"
     UNREAD = "not capturing: the control documents have not been read yet"
     OUT_OF_DATE = "not capturing: this version of the agent is older than the state in force allows; update it"
@@ -51,12 +52,13 @@ PERMIT_MS_MAX = 3 * RENEW_MS
 @dataclass(frozen=True, slots=True)
 class Switches:
     """What stands in this endpoint's folder; it can only stop. `agreed`: the consent file is there and is the person's. `full`:
-    what would be captured could not be kept."""
+    what would be captured could not be kept. `shown`: the person can see that it is captured."""
 
     paused: bool = False
     halted: bool = False
     agreed: bool = True
     full: bool = False
+    shown: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,8 @@ def _stopped(orders: Collection[str], switches: Switches, *, readable: bool) -> 
         return Answer.PAUSED
     if not readable:
         return Answer.UNREAD
+    if not switches.shown:
+        return Answer.NO_SIGN
     return Answer.FULL if switches.full else None
 
 

@@ -42,6 +42,7 @@ from byleave.producers.hooks.replay import replay
 from byleave.producers.hooks.source import POLL_EVENTS_MAX, Source
 from byleave.producers.inquiries import Inquiries
 from byleave.producers.outbox import Outbox
+from byleave.producers.person.indicator import Indicator
 from byleave.producers.spool import Spool
 from byleave.producers.voice import Voice
 
@@ -89,6 +90,7 @@ class Process:
             say=self._voice.say, clock=boot_ms, randomness=os.urandom,
         )  # fmt: skip
         self._source = source
+        self._sign = Indicator(os.environ, self._folder) if isinstance(source, LiveSource) else None
         self._reported_ms = 0
         self._told, self._reported, self._shown = "", b"", False
         self._wait_s = WAIT_S
@@ -118,6 +120,7 @@ class Process:
         kept = self._persist_floor()
         self.agent.turn(replace(self._switches(), full=not kept), caught_up=self.caught_up, timeout_s=0.0)
         now = self.turned_ms = boot_ms()
+        self._show(now)
         if self.agent.may_send:
             self._outbox.pump(now, self.knowledge.beacon.service_ms if self.knowledge.beacon else 0)
         self._voice.pump(now)
@@ -145,6 +148,8 @@ class Process:
     def close(self) -> None:
         """Kills what may still run and forgets the clients; nothing more is sent."""
         self._source.stop()
+        if self._sign is not None:
+            self._sign.stop()
         if self._inquiries is not None:
             self._inquiries.close()
         self._outbox.throw_away()
@@ -152,6 +157,12 @@ class Process:
         if self._watch is not None:
             self._watch.close()
         self.report()
+
+    def _show(self, now_ms: int) -> None:
+        """What is live is shown to the person, from the capture process and not from what is meant to be."""
+        if self._sign is not None:
+            answer = self.agent.report()["answer"]
+            self._sign.tell(capturing=self.agent.capturing, sentence=answer, paused=answer == Answer.PAUSED.value, now_ms=now_ms)
 
     def report(self) -> None:
         """Counts for people and for `byleave me today`; and the chain of acknowledgements, if it grew."""
@@ -205,8 +216,9 @@ class Process:
 
     def _switches(self) -> Switches:
         self._mind_consent()
+        shown = self._sign is None or self._sign.shows(boot_ms())
         halted, paused = (os.path.exists(f"{self._folder}/{name}") for name in ("halt", "pause"))
-        return Switches(paused=paused, halted=halted, agreed=self._agreed)
+        return Switches(paused=paused, halted=halted, agreed=self._agreed, shown=shown)
 
     def _mind_consent(self) -> None:
         """The person's signed word, read again whenever its file changes; a file that is missing or not theirs is a no."""

@@ -32,6 +32,8 @@ def test_with_everything_in_order_it_captures(world) -> None:
         (Switches(halted=True), Answer.HALTED_HERE),
         (Switches(paused=True, halted=True), Answer.HALTED_HERE),
         (Switches(agreed=False), Answer.NO_CONSENT),
+        (Switches(shown=False), Answer.NO_SIGN),
+        (Switches(shown=False, paused=True), Answer.PAUSED),
     ],
 )
 def test_the_persons_own_switches(world, switches: Switches, expected: Answer) -> None:

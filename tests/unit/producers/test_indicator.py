@@ -1,0 +1,187 @@
+"""The sign that shows capture, on a real X server: it can be seen, it says what is so, and whatever happens to it is known."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from Xlib import X, display
+
+from byleave.core.clock import boot_ms
+from byleave.producers.inquiries import Inquiries
+from byleave.producers.person import card
+from byleave.producers.person.indicator import Indicator
+from demo.desktop import Desktop, open_desktop
+
+pytestmark = pytest.mark.display
+RED, GROUND = (0xFF, 0x5A, 0x4F), (0x1B, 0x1D, 0x22)
+
+
+@pytest.fixture(scope="module")
+def desktop() -> Iterator[Desktop]:
+    opened = open_desktop()
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def screen(desktop: Desktop) -> Iterator[display.Display]:
+    opened = display.Display(desktop.display)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def sign(desktop: Desktop, tmp_path: Path) -> Iterator[Indicator]:
+    made = Indicator({**os.environ, **desktop.environment()}, tmp_path)
+    made.tell(capturing=False, sentence="not capturing: paused by you", paused=True, now_ms=boot_ms())
+    assert not made.shows(boot_ms()), "it cannot be seen before it is there"
+    until(lambda: shows(made))
+    yield made
+    made.stop()
+
+
+def shows(sign: Indicator) -> bool:
+    sign.tell(capturing=sign._told.capturing, sentence=sign._told.sentence, paused=sign._told.paused, now_ms=boot_ms())
+    return sign.shows(boot_ms())
+
+
+def until(condition: Callable[[], object], within_s: float = 10.0) -> float:
+    began = time.monotonic()
+    while not condition():
+        assert time.monotonic() - began < within_s, "the condition did not come true in time"
+        time.sleep(0.01)
+    return time.monotonic() - began
+
+
+def window_of(screen: display.Display):
+    """The sign's window as any client sees it."""
+    return next((w for w in screen.screen().root.query_tree().children if w.get_wm_class() == ("byleave", "Byleave")), None)
+
+
+def pixels(screen: display.Display) -> list[tuple[int, int, int]]:
+    """What stands on the screen, whoever drew it, where the sign is."""
+    at = window_of(screen).get_geometry()
+    raw = screen.screen().root.get_image(at.x, at.y, at.width, at.height, X.ZPixmap, 0xFFFFFFFF).data
+    return [(raw[n + 2], raw[n + 1], raw[n]) for n in range(0, len(raw), 4)]
+
+
+def test_it_is_on_the_screen_and_red_only_while_something_is_captured(sign: Indicator, screen: display.Display) -> None:
+    assert GROUND in pixels(screen)
+    assert RED not in pixels(screen)
+    sign.tell(capturing=True, sentence="capturing", paused=False, now_ms=boot_ms())
+    until(lambda: RED in pixels(screen))
+    until(lambda: shows(sign) and sign._heard == sign._told.number)
+    expected = card.draw(sign._told, opened=False).picture
+    assert pixels(screen) == [expected.getpixel((x, y)) for y in range(expected.height) for x in range(expected.width)]
+
+
+@pytest.mark.parametrize("how", ["killed", "stopped", "destroyed"])
+def test_a_sign_that_is_gone_is_known_within_a_second_and_comes_back(
+    sign: Indicator, screen: display.Display, how: str
+) -> None:
+    before = sign.pid
+    if how == "destroyed":
+        window_of(screen).destroy()
+        screen.sync()
+    else:
+        os.kill(before, signal.SIGKILL if how == "killed" else signal.SIGSTOP)
+    assert until(lambda: not shows(sign)) < 1.3
+    assert not Path(f"/proc/{before}").exists(), "it was not reaped"
+    until(lambda: shows(sign))
+    assert sign.pid != before
+
+
+def test_a_hidden_sign_comes_back_and_a_covered_one_is_not_there(sign: Indicator, screen: display.Display) -> None:
+    root, number = screen.screen().root, sign.pid
+    window_of(screen).unmap()
+    screen.sync()
+    until(lambda: window_of(screen).get_attributes().map_state == X.IsViewable)
+    window_of(screen).configure(x=5000, y=0)
+    screen.sync()
+    until(lambda: window_of(screen).get_geometry().x < 1280)
+    until(lambda: shows(sign))
+    size = root.get_geometry()
+    locker = root.create_window(0, 0, size.width, size.height, 0, X.CopyFromParent, override_redirect=True,
+                                event_mask=X.VisibilityChangeMask)  # fmt: skip
+    locker.map()
+    screen.sync()
+    fights, gone, began = 0, False, time.monotonic()
+    while time.monotonic() - began < 2.0:
+        while screen.pending_events():
+            if screen.next_event().type == X.VisibilityNotify:
+                locker.configure(stack_mode=X.Above)  # as a lock screen does
+                screen.sync()
+                fights += 1
+        gone = not shows(sign) or gone
+        time.sleep(0.01)
+    assert gone, "a covered sign was taken for one that is seen"
+    assert fights < 20, "it fights a lock screen"
+    locker.destroy()
+    screen.sync()
+    until(lambda: shows(sign))
+    assert sign.pid == number
+
+
+def test_it_dies_with_its_agent(desktop: Desktop, tmp_path: Path) -> None:
+    code = (
+        "import os, sys, time; from pathlib import Path; from byleave.core.clock import boot_ms\n"
+        "from byleave.producers.person.indicator import Indicator\n"
+        "sign = Indicator(os.environ, Path(sys.argv[1]))\n"
+        "while not sign.shows(boot_ms()):\n"
+        "    sign.tell(capturing=True, sentence='s', paused=False, now_ms=boot_ms()); time.sleep(.02)\n"
+        "print(sign.pid, flush=True); time.sleep(60)"
+    )
+    environment = {**os.environ, **desktop.environment()}
+    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, env=environment) as agent:
+        child = int(agent.stdout.readline())
+        agent.kill()
+    until(lambda: not Path(f"/proc/{child}").exists() or "Z" in Path(f"/proc/{child}/stat").read_text().rpartition(")")[2])
+
+
+def test_a_click_opens_it_and_what_is_chosen_is_asked_for(
+    sign: Indicator, desktop: Desktop, screen: display.Display, tmp_path: Path
+) -> None:
+    asked: list[str] = []
+    agent = Inquiries(tmp_path)
+
+    def answered() -> bool:
+        agent.answer({"resume": lambda question: asked.append(question["ask"]) or {}})
+        return bool(asked)
+
+    def click(dy: int) -> None:
+        at = window_of(screen).get_geometry()
+        words = ["mousemove", str(at.x + 20), str(at.y + dy), "click", "1"]
+        subprocess.run(["xdotool", *words], env={**os.environ, **desktop.environment()}, check=True, timeout=10)
+
+    click(10)
+    until(lambda: window_of(screen).get_geometry().width == card.WIDTH)
+    assert shows(sign)
+    click(dict(card.draw(sign._told, opened=True).actions)["resume"] + 10)
+    until(answered)
+    until(lambda: window_of(screen).get_geometry().height == card.HEAD)
+    agent.close()
+
+
+def test_what_else_writes_into_its_pipe_is_no_sign(desktop: Desktop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("byleave.producers.person.indicator._PROGRAM", "this")  # prints a poem
+    sign = Indicator({**os.environ, **desktop.environment()}, tmp_path)
+    sign.shows(boot_ms())
+    until(lambda: sign.shows(boot_ms()) or sign.pid is None)
+    assert not sign.shows(boot_ms())
+    sign.stop()
+
+
+def test_a_watched_terminal_counts_while_it_asks(tmp_path: Path) -> None:
+    sign = Indicator({"PATH": ""}, tmp_path)
+    sign._retry_at_ms = 10**12  # nothing is started
+    assert not sign.shows(5_000)
+    sign.watched(5_000)
+    assert sign.shows(6_000)
+    assert not sign.shows(6_001)
