@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import signal
 import subprocess
 import sys
 import time
@@ -116,6 +117,12 @@ class Topic:
         self._tail.close()
 
 
+def child_of(pid: int, module: str) -> int:
+    """The child process that runs this module of that parent, also after it; 0 if there is none."""
+    found = subprocess.run(["pgrep", "-f", f"producers.*{module} {pid} "], capture_output=True, text=True, check=False)
+    return int(found.stdout.split()[0]) if found.stdout else 0
+
+
 def report_of(at: Installation) -> dict[str, object]:
     path = at.home / "endpoints" / "ep-a" / "report.json"
     return json.loads(path.read_bytes()) if path.exists() else {}
@@ -190,7 +197,7 @@ def test_what_is_typed_arrives_sealed_and_after_a_halt_nothing_does(
 
 
 @pytest.mark.broker
-def test_a_passphrase_for_a_program_that_holds_the_keyboard_is_never_captured(
+def test_neither_a_passphrase_for_a_program_that_holds_the_keyboard_nor_anything_without_the_sign_is_captured(
     desktop: Desktop, installation: Installation, roles: Roles
 ) -> None:
     roles.start("beacon")
@@ -218,8 +225,16 @@ def test_a_passphrase_for_a_program_that_holds_the_keyboard_is_never_captured(
     assert sum(isinstance(e, KeyEvent) and e.kind is Kind.PRESS and len(e.key) == 1 for e in events) == len(
         TEXT.replace(" ", "")
     )
-    agent.terminate()
-    assert agent.wait(20) == 0
+    sign, worker = child_of(agent.pid, "person.sign"), child_of(agent.pid, "record_worker")
+    os.kill(sign, signal.SIGKILL)
+    killed = time.monotonic()
+    until(lambda: not Path(f"/proc/{worker}").exists())
+    assert time.monotonic() - killed < 1.2
+    until(lambda: report_of(installation)["answer"] == "not capturing: the sign that shows capture is gone", 2.0)
+    until(lambda: report_of(installation)["capturing"])  # it is shown again, in a run window of its own
+    agent.kill()
+    agent.wait(20)
+    until(lambda: not child_of(agent.pid, "person.sign"))
     raw.close()
 
 
