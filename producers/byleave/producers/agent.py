@@ -118,7 +118,7 @@ class Agent:
 
     @property
     def may_send(self) -> bool:
-        """Whether the spool may drain: never while halted, nor before it is known whether it is."""
+        """Whether the spool may drain: never while halted, nor before it is known whether it is, nor while paused."""
         return self._window.answer not in window.CLOSED
 
     @property

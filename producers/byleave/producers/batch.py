@@ -75,8 +75,12 @@ class Batcher:
             yield self._close(boundary, self._last_ms)
 
     def end(self, boundary: Boundary, now_ms: int) -> Cut:
-        """The last batch of the session, be it empty: END or HALT."""
-        return self._close(boundary, self._last_ms if self._pending else max(now_ms, self._last_ms))
+        """The last batch of the session, be it empty: END or HALT.
+
+        END has the time of what was last said: of a pause, a log-out and a suspended machine it tells the same.
+        """
+        last_said = self._pending or boundary is Boundary.END
+        return self._close(boundary, self._last_ms if last_said else max(now_ms, self._last_ms))
 
     def lose(self, count: int) -> Iterator[Cut]:
         """`count` events were lost before the next one: what is pending goes first, so that the gap stands at its place."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -55,3 +56,35 @@ def withdraw_consent(endpoint: Endpoint = "", as_json: Json = False) -> None:
     Example: byleave me withdraw
     """
     consent(endpoint=endpoint, withdraw=True, as_json=as_json)
+
+
+@me.command()
+def pause(endpoint: Endpoint = "", as_json: Json = False) -> None:
+    """Stop capture here, for as long as you like. Nobody is told: to all others you are away. Only you can lift it.
+
+    The same from anywhere, while something is captured: ctrl+alt+shift+esc. Example: byleave me pause
+    """
+    from byleave.producers.person import pause as pausing
+
+    report = pausing.pause(_folder(endpoint))
+    say(report, f"{report['endpoint']} captures nothing and says nothing until you say: byleave me resume", as_json)
+
+
+@me.command()
+def resume(endpoint: Endpoint = "", as_json: Json = False) -> None:
+    """Lift your pause. Capture goes on if all else allows it: your consent, a permit, no order to stop.
+
+    Example: byleave me resume
+    """
+    from byleave.producers.person import pause as pausing
+
+    report = pausing.lift(_folder(endpoint))
+    then = "it captures again once it has a permit" if report["running"] else "no agent runs there now"
+    say(report, f"Your pause of {report['endpoint']} is lifted; {then}.", as_json)
+
+
+def _folder(endpoint: str) -> Path:
+    from byleave.control.consenting import endpoint_here
+
+    home = load_installation().home
+    return home / "endpoints" / endpoint_here(home, endpoint)

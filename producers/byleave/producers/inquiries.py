@@ -8,6 +8,8 @@ answered on the agent's own thread, between two turns.
 
 Refuses   whoever is not the account that the agent runs under, by what the kernel says of the peer; the folder is its own, too.
           Bytes that are no question are answered with an error; nothing of a question or an answer is logged.
+
+`at_once` are those that must not wait for a turn: they are answered on the thread itself, and may touch nothing of the agent's.
 """
 
 from __future__ import annotations
@@ -50,8 +52,8 @@ class _Asked:
 class Inquiries:
     """The agent's end. Raises Misconfigured if another agent answers there already, OSError if the folder takes no socket."""
 
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / NAME
+    def __init__(self, folder: Path, at_once: Answers | None = None) -> None:
+        self._path, self._at_once = folder / NAME, at_once or {}
         self._waiting: queue.Queue[_Asked] = queue.Queue(1)
         self._closed = False
         folder.chmod(0o700)
@@ -66,10 +68,10 @@ class Inquiries:
         self._socket.settimeout(None)
         threading.Thread(target=self._serve, name="inquiries", daemon=True).start()
 
-    def answer(self, answers: Answers) -> None:
-        """Answers what is asked now, on this thread; does not wait."""
+    def answer(self, answers: Answers, wait_s: float = 0.0) -> None:
+        """Answers one question on this thread, if one comes within so long."""
         with suppress(queue.Empty):
-            asked = self._waiting.get_nowait()
+            asked = self._waiting.get(timeout=wait_s) if wait_s else self._waiting.get_nowait()
             asked.answer = _answer(answers, asked.question)
             asked.done.set()
 
@@ -95,6 +97,8 @@ class Inquiries:
     def _ask(self, client: socket.socket, until_s: float) -> dict[str, Any]:
         try:
             asked = _Asked(_parse(_receive(client, QUESTION_BYTES_MAX, until_s)))
+            if str(asked.question.get("ask")) in self._at_once:
+                return _answer(self._at_once, asked.question)
             self._waiting.put(asked, timeout=TALK_S)
         except ByleaveError as error:
             return _told(error)

@@ -36,12 +36,14 @@ from byleave.core.keys import public_hex, read_signing_key, replace_file
 from byleave.core.settings import Installation
 from byleave.producers.agent import Agent, Identity
 from byleave.producers.gate import Answer, Switches
+from byleave.producers.hooks import chord
 from byleave.producers.hooks.canary import canary
 from byleave.producers.hooks.live import WORKERS, LiveSource, check_display
 from byleave.producers.hooks.replay import replay
 from byleave.producers.hooks.source import POLL_EVENTS_MAX, Source
 from byleave.producers.inquiries import Inquiries
 from byleave.producers.outbox import Outbox
+from byleave.producers.person import pause
 from byleave.producers.person.indicator import Indicator
 from byleave.producers.spool import Spool
 from byleave.producers.voice import Voice
@@ -55,8 +57,8 @@ REPORT_BYTES = 4_096
 """Least size of `report.json`, so that it can be written over where there is no room for another."""
 TURN_MS_MAX = 30_000
 """A loop that did not come round for so long is not alive."""
-DRAIN_MS_MAX = 5_000
-"""At a stop, how long what was captured is still being sent; the rest waits in the spool."""
+ASLEEP_MS = 10_000
+"""After a turn that took so long every lease is over: the machine slept, and comes back as from a pause."""
 _AT_REST = {"fetch.wait.max.ms": 250}
 """How long a broker that has nothing new lets us wait; it answers at once when it has."""
 _DELIVERY = {"message.timeout.ms": 30_000, "enable.gapless.guarantee": True}
@@ -111,21 +113,25 @@ class Process:
 
     def listen(self) -> None:
         """Answers `questions` from now on, one a turn. Raises Misconfigured if another agent does so already, OSError."""
-        self._inquiries = Inquiries(self._folder)
+        self._inquiries = Inquiries(self._folder, {"pause": self._pause})
 
     def turn(self) -> None:
         """One turn of the loop: hear, decide, collect, send, report."""
-        count = self.agent.observed
-        self.agent.hear(self._pump(0.0 if count >= POLL_EVENTS_MAX else BUSY_S if count else self._wait_s))
+        count, paused = self.agent.observed, self._paused
+        self.agent.hear([] if paused else self._pump(0.0 if count >= POLL_EVENTS_MAX else BUSY_S if count else self._wait_s))
         kept = self._persist_floor()
-        self.agent.turn(replace(self._switches(), full=not kept), caught_up=self.caught_up, timeout_s=0.0)
+        paused = paused or self._paused or boot_ms() - self.turned_ms > ASLEEP_MS
+        self.agent.turn(replace(self._switches(paused), full=not kept), caught_up=self.caught_up, timeout_s=0.0)
         now = self.turned_ms = boot_ms()
         self._show(now)
-        if self.agent.may_send:
+        if paused:
+            self._fall_silent()
+        elif self.agent.may_send:
             self._outbox.pump(now, self.knowledge.beacon.service_ms if self.knowledge.beacon else 0)
-        self._voice.pump(now)
+        if not paused:
+            self._voice.pump(now)
         if self._inquiries is not None:
-            self._inquiries.answer(self.questions)
+            self._inquiries.answer(self.questions, WAIT_S if self._paused else 0.0)
         if now - self._reported_ms >= REPORT_MS or self.agent.capturing is not self._shown:
             self._reported_ms, self._shown = now, self.agent.capturing
             self.report()
@@ -137,16 +143,9 @@ class Process:
     def drained(self) -> bool:
         return self._outbox.idle and self._voice.idle
 
-    def drain(self) -> None:
-        """Ends the session and sends what is left, for at most DRAIN_MS_MAX; orders are obeyed meanwhile."""
-        self.agent.finish()
-        self._wait_s = BUSY_S
-        until = boot_ms() + DRAIN_MS_MAX
-        while boot_ms() < until and not self.drained and self.caught_up:
-            self.turn()
-
     def close(self) -> None:
-        """Kills what may still run and forgets the clients; nothing more is sent."""
+        """Kills what may still run and forgets the clients. Nothing more is sent: what is left waits in the spool, as at a
+        pause and when the machine falls asleep."""
         self._source.stop()
         if self._sign is not None:
             self._sign.stop()
@@ -184,6 +183,26 @@ class Process:
             with contextlib.suppress(OSError), path.open("r+b") as old:
                 old.write(text)
 
+    @property
+    def _paused(self) -> bool:
+        return os.path.exists(f"{self._folder}/{pause.NAME}")
+
+    def _pause(self, _: dict[str, Any]) -> dict[str, Any]:
+        """On the socket's thread: the file stands before the capture process is gone, so that no turn starts another."""
+        (self._folder / pause.NAME).touch(mode=0o600)
+        if isinstance(self._source, LiveSource):
+            self._source.kill()
+        return {"paused": True}
+
+    def _fall_silent(self) -> None:
+        """Nothing is heard or said, and afterwards all is read again, as after a start."""
+        if self._watch is not None:
+            self._outbox.throw_away()
+            self._voice.close()
+            self._watch.close()
+            self._watch = self._root = None
+            self.knowledge.restart()
+
     def _pump(self, timeout_s: float) -> list[Any]:
         try:
             if self._watch is None:
@@ -214,11 +233,10 @@ class Process:
             return False
         return True
 
-    def _switches(self) -> Switches:
+    def _switches(self, paused: bool) -> Switches:
         self._mind_consent()
         shown = self._sign is None or self._sign.shows(boot_ms())
-        halted, paused = (os.path.exists(f"{self._folder}/{name}") for name in ("halt", "pause"))
-        return Switches(paused=paused, halted=halted, agreed=self._agreed, shown=shown)
+        return Switches(paused=paused, halted=os.path.exists(f"{self._folder}/halt"), agreed=self._agreed, shown=shown)
 
     def _mind_consent(self) -> None:
         """The person's signed word, read again whenever its file changes; a file that is missing or not theirs is a no."""
@@ -277,6 +295,7 @@ OPTIONS: role.Options = {
     "--endpoint": {"required": True, "help": "name of this endpoint, as on its certificate"},
     "--source": {"default": "x11", "help": "x11, pynput (this screen), replay:<recording> or canary[:<seed>]"},
     "--speed": {"type": float, "default": 1.0, "help": "how many times faster than real to replay"},
+    "--pause-keys": {"default": chord.DEFAULT, "help": "what pauses capture, pressed anywhere"},
     "--once": {"action": "store_true", "help": "end when the source is exhausted and all is acknowledged"},
 }
 
@@ -288,6 +307,9 @@ def main(argv: list[str]) -> int:
 
 def _work(running: role.Role, options: Namespace) -> None:
     source = build_source(options.source, options.speed)
+    chord.chord(options.pause_keys)
+    if isinstance(source, LiveSource):
+        source.pause_by(options.pause_keys, str(running.installation.home / "endpoints" / options.endpoint / pause.NAME))
     process = Process(running.installation, options.endpoint, source, running.stopped)
     with running.served(
         ready=lambda: process.caught_up and process.fresh, alive=lambda: boot_ms() - process.turned_ms < TURN_MS_MAX
@@ -302,7 +324,7 @@ def _work(running: role.Role, options: Namespace) -> None:
                     process.agent.finish()
                     if process.drained:
                         break
-            process.drain()
+            process.agent.finish()
         finally:
             process.close()
     if options.once and source.exhausted:

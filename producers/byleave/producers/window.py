@@ -30,8 +30,8 @@ BEACON_FRESH_MS = 3_000
 WORKER_RETRY_MS_MIN = 1_000
 WORKER_RETRY_MS_MAX = 30_000
 HALTED = (Answer.HALTED, Answer.HALTED_HERE)
-CLOSED = (*HALTED, Answer.UNREAD)
-"""The spool may not drain: never while halted, nor before it is known whether it is."""
+CLOSED = (*HALTED, Answer.UNREAD, Answer.PAUSED)
+"""The spool may not drain: never while halted, nor before it is known whether it is; and a pause is silent."""
 _SESSION_BYTES = 16
 
 

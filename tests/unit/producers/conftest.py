@@ -245,7 +245,17 @@ class Bench:
 @pytest.fixture
 def world(tmp_path: Path) -> World:
     """Enrolled, consented, allowed: all but the beacons, which a Bench sends."""
-    made = World(tmp_path)
+    return _ready(tmp_path)
+
+
+@pytest.fixture
+def another(tmp_path: Path) -> Callable[[str], World]:
+    """Worlds beside each other, by name."""
+    return lambda name: _ready(tmp_path / name)
+
+
+def _ready(folder: Path) -> World:
+    made = World(folder)
     made.enrol()
     made.allow()
     made.consent()
@@ -254,7 +264,7 @@ def world(tmp_path: Path) -> World:
 
 @pytest.fixture
 def bench(world: World) -> Callable[..., Bench]:
-    return lambda source, **more: Bench(world, source, **more)
+    return lambda source, of=world, **more: Bench(of, source, **more)
 
 
 @pytest.fixture

@@ -298,18 +298,65 @@ def test_an_order_that_only_a_beacon_names_stops_but_decides_nothing_about_the_s
     assert world.acks() == []
 
 
-def test_a_pause_ends_the_session_and_sends_what_was_captured_before(world, bench) -> None:
+def test_a_pause_ends_the_session_and_sends_nothing_until_it_is_lifted(world, bench) -> None:
     b = bench(long_typing())
     b.run(2_000)
+    sent = len(world.published())
     b.switches = Switches(paused=True)
     b.run(500)
     assert not b.source.alive
-    assert world.published()[-1][0].boundary is Boundary.END
-    assert b.spool.waiting == 0
+    assert len(world.published()) == sent
+    assert b.spool.waiting > 0
     assert "paused by you" in b.agent.report()["answer"]
     b.switches = Switches()
+    b.caught_up = False  # the orders are read anew: one may have come meanwhile that says what becomes of what waits
+    b.run(500)
+    assert len(world.published()) == sent
+    b.caught_up = True
+    b.run(20)
+    assert world.published()[-1][0].boundary is Boundary.END
     b.run(3_000)
     assert b.agent.capturing
+    assert b.spool.waiting == 0
+    check_sequence(world.published())
+
+
+def test_paused_off_and_asleep_are_the_same_to_everybody_else(another, bench) -> None:
+    """What is sent before, meanwhile and afterwards: the same records of the same sizes and times, whichever it was."""
+    told = {}
+    for absence in ("paused", "off", "asleep"):
+        world = another(absence)
+        b = bench(long_typing(), world)
+        b.run(3_050)
+        left = len(world.broker.records), len(world.said), world.now
+        if absence == "paused":
+            b.switches, b.beacons = Switches(paused=True), False
+            b.run(60_000, 1_000)
+            b.switches, b.beacons = Switches(), True
+        elif absence == "off":
+            b.agent.finish()
+            b.outbox.throw_away()
+            world.now += 60_000
+            b = bench(long_typing(), world)
+        else:
+            world.now += 60_000
+            b.switches = Switches(paused=True)  # so the loop takes a turn that came so late: see test_main
+            b.turn()
+            b.switches = Switches()
+        assert (len(world.broker.records), len(world.said)) == left[:2]
+        world.now = left[2] + 60_000
+        b._answered = len(world.requests())
+        b.run(1_500)
+        headers = [h for h, _ in world.published()]
+        ended = next(h for h in headers if h.boundary is Boundary.END)
+        session = [h for h in headers if h.session == ended.session]
+        started = session[0].hi_min
+        told[absence] = (
+            [(h.batch, h.seq0, h.count, h.gap, h.boundary, h.hi_min - started, h.hi_max - started) for h in session],
+            [len(value) for _, _, value in world.broker.records[: len(session)]],
+            [topic for topic, _ in world.said],
+        )
+    assert told["paused"] == told["off"] == told["asleep"]
 
 
 def test_a_local_halt_file_drops_what_waits(world, bench) -> None:

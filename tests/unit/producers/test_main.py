@@ -138,3 +138,35 @@ def test_what_is_not_on_the_topics_any_more_is_no_permission(home: Path, monkeyp
     assert not running.agent.capturing
     assert "not capturing" in running.agent.report()["answer"]
     running.close()
+
+
+@pytest.mark.parametrize("absence", ["paused", "asleep"])
+def test_who_pauses_or_sleeps_hears_and_says_nothing_and_comes_back_as_from_a_start(
+    home: Path, monkeypatch: pytest.MonkeyPatch, absence: str
+) -> None:
+    documents = [(topic, value) for topic, _, value in documents_to_publish(home) if topic in TOPICS]
+    opened = [Topics(list(documents)), Topics(list(documents))]
+    waiting = list(opened)
+    monkeypatch.setattr("byleave.producers.main.KafkaTail", lambda *_, **__: waiting.pop(0))
+    monkeypatch.setattr("byleave.producers.main.WAIT_S", 0.01)
+    running = process(home)
+    running.turn()
+    assert running.caught_up
+    if absence == "paused":
+        (home / "endpoints" / "ep-a" / "pause").touch()
+    else:
+        running.turned_ms -= 60_000
+    running.turn()
+    assert (opened[0].closed, running.caught_up, running.knowledge.state) == (True, False, None)
+    assert (running.agent.may_send, running.agent.capturing) == (False, False)
+    running.turn()
+    if absence == "paused":
+        running.turn()
+        assert len(waiting) == 1, "nobody asks while it is paused"
+        assert "paused by you" in running.agent.report()["answer"]
+        (home / "endpoints" / "ep-a" / "pause").unlink()
+        running.turn()
+    running.turn()
+    assert (running.caught_up, running.knowledge.epoch_floor, waiting) == (True, 1, [])
+    assert (list(running.knowledge.enrolments), len(running.knowledge.consents)) == (["ep-a"], 1)
+    running.close()

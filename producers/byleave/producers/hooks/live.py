@@ -59,6 +59,7 @@ class LiveSource:
         """`hook`: a name in WORKERS."""
         self._environment, self._program = dict(environment), WORKERS[hook]
         self._worker: subprocess.Popen[bytes] | None = None
+        self._pause: tuple[str, ...] = ()
         self._pipe = -1
         self._frames = frames.Frames()
         self._screen = Screen(0, 0)
@@ -94,7 +95,7 @@ class LiveSource:
 
     def start(self, now_ms: int, *, titles: bool) -> None:
         check_display(self._environment)
-        command = [sys.executable, "-m", self._program, str(os.getpid()), "1" if titles else "0"]
+        command = [sys.executable, "-m", self._program, str(os.getpid()), "1" if titles else "0", *self._pause]
         self._worker = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=self._environment
         )
@@ -122,6 +123,18 @@ class LiveSource:
                 break
             timeout_s = 0
         return found
+
+    def pause_by(self, keys: str, path: str) -> None:
+        """From the next `start` on, the capture process makes the file `path` and ends when these keys are pressed."""
+        self._pause = (keys, path)
+
+    def kill(self) -> None:
+        """From any thread: no capture process runs any more. The next `poll` finds it ended."""
+        worker = self._worker
+        if worker is not None:
+            worker.kill()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                worker.wait(REAP_S_MAX)
 
     def take_lost(self) -> int:
         lost, self._lost = self._lost, 0

@@ -111,14 +111,14 @@ class Listening:
 
 
 def main(argv: list[str]) -> int:
-    """`argv`: the parent's pid, and 1 if window titles are named by the manifest."""
+    """`argv`: the parent's pid, 1 if window titles are named by the manifest, and what `Reporter` takes of a pause."""
     parent, titles = int(argv[0]), argv[1] == "1"
     out = open_pipe()
     bind_to(parent)
     from pynput import keyboard, mouse  # here: it fails without a display
 
     desktop = Desktop(titles=titles)
-    listening = Listening(desktop, Reporter(desktop, out))
+    listening = Listening(desktop, Reporter(desktop, out, *argv[2:4]))
     hooks = (
         keyboard.Listener(on_press=lambda k: listening.key(k, True), on_release=lambda k: listening.key(k, False)),
         mouse.Listener(on_move=listening.move, on_click=listening.click, on_scroll=listening.scroll),

@@ -155,12 +155,12 @@ class Recorder:
 
 
 def main(argv: list[str]) -> int:
-    """`argv`: the parent's pid, and 1 if window titles are named by the manifest."""
+    """`argv`: the parent's pid, 1 if window titles are named by the manifest, and what `Reporter` takes of a pause."""
     parent, titles = int(argv[0]), argv[1] == "1"
     out = open_pipe()
     bind_to(parent)
     desktop = Desktop(titles=titles)
-    reporter = Reporter(desktop, out)
+    reporter = Reporter(desktop, out, *argv[2:4])
     records, recording = Records(), _record()
     recorder = Recorder(desktop, reporter)
     recorder.ready()

@@ -13,7 +13,7 @@ import sys
 
 from byleave.core.clock import boot_ms
 from byleave.core.events import Screen
-from byleave.producers.hooks import frames
+from byleave.producers.hooks import chord, frames
 from byleave.producers.hooks.source import Observed
 from byleave.producers.hooks.x11 import Desktop, Looked
 
@@ -28,8 +28,9 @@ _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE = 1, 4
 class Reporter:
     """The frames of one worker; one thread at a time."""
 
-    def __init__(self, desktop: Desktop, out: int) -> None:
+    def __init__(self, desktop: Desktop, out: int, pause_keys: str = "", pause_path: str = "") -> None:
         self._desktop, self._out = desktop, out
+        self._pause, self._pause_path = chord.chord(pause_keys) if pause_keys else None, pause_path
         self._waiting, self._events, self._lost = bytearray(), 0, 0
         self._told: tuple[int, bool, str] | None = None
         self._looked_ms = 0
@@ -59,7 +60,9 @@ class Reporter:
             self._told = (window, secure, layout)
 
     def event(self, event: Observed) -> None:
-        """After `focus`."""
+        """After `focus`. Ends this process where it is the person's pause."""
+        if self._pause and chord.presses(event, self._pause):
+            chord.end_here(self._pause_path, ENDED)
         self._say(frames.event_frame(event), counts=1)
 
     def alive(self) -> None:
