@@ -41,6 +41,7 @@ from byleave.core.keyring import ReadRequest, ReleasedKeys
 from byleave.core.keys import public_hex
 from byleave.core.levels import Level
 from byleave.core.rows import KEY_ROW, ActionKind, ActionRow, EventRow, KeyClass, pack_actions, pack_events
+from byleave.core.targets import Target
 from byleave.sinks.access import Look, read
 from byleave.sinks.keyring import Keyring
 from byleave.sinks.keyring_main import open_keyring
@@ -232,7 +233,11 @@ def _body(content: Content, rows: int, seed: int, at_ms: int) -> tuple[codec.Rec
     made = random.Random(seed)
     if content is Content.ACTIONS:
         texts = [f"{PLANTED} {seed} {n}" for n in range(rows)]
-        return pack_actions([ActionRow(ActionKind.TYPE, at_ms, at_ms + 100, "editor", text=text) for text in texts]), texts
+        targets = [Target("button", 1, 2, 30, 40, f"{PLANTED} label {n}") if n % 2 else None for n in range(rows)]
+        return pack_actions([
+            ActionRow(ActionKind.TYPE, at_ms, at_ms + 100, "editor", text=text, target=target)
+            for text, target in zip(texts, targets, strict=True)
+        ]), texts  # fmt: skip
     events = [EventRow(at_ms + n, made.choice([0, 1, 2, 3, KEY_ROW]), "terminal", made.randrange(1920), made.randrange(1080),
                        key_class=KeyClass.CHAR) for n in range(rows)]  # fmt: skip
     kinds = {0: "move", 1: "button_down", 2: "button_up", 3: "scroll", KEY_ROW: "key"}

@@ -149,8 +149,8 @@ def open_raw(batch: RawBatch, opener: Opener) -> tuple[tuple[Event, ...], Screen
     for group, sealed in (("pointer", batch.pointer), ("text", batch.text)):
         columns[group] = None
         if sealed:
-            plain = opener.open_group(header.binding, header.wrap, group, header.batch, batch.header_bytes, sealed)
-            columns[group] = codec.decode_body(envelope.GROUPS[group], plain)
+            schema, plain = opener.open_group(header.binding, header.wrap, group, header.batch, batch.header_bytes, sealed)
+            columns[group] = {"targets": [], **codec.decode_body(schema, plain)}
     events = unpack(header.seq0, header.count, header.hi_min, columns["pointer"], columns["text"])
     pointer = columns["pointer"]
     screen = Screen(pointer["screen_width"], pointer["screen_height"]) if pointer else Screen(0, 0)
@@ -208,6 +208,19 @@ _BODIES = {Content.EVENTS: "sanitized_events", Content.ACTIONS: "sanitized_actio
 def body_schema(content: Content) -> str:
     """Name of the schema that a body of this content is written with."""
     return _BODIES[content]
+
+
+def decode_rows(content: Content, body: bytes) -> Record:
+    """The columns or rows of a body, also of one that the version before wrote (no targets). Raises Forged.
+
+    What it wrote ends before `targets` begins, so no body can be read in both ways.
+    """
+    try:
+        return codec.decode_body(_BODIES[content], body)
+    except Forged:
+        if content is not Content.ACTIONS:
+            raise
+        return codec.decode_body("sanitized_actions.11", body) | {"targets": []}
 
 
 def seal_sanitized(batch: SanitizedBatch, key: bytes, signer: Ed25519PrivateKey, random_bytes: Randomness) -> bytes:

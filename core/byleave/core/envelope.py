@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import zstandard
@@ -39,6 +40,8 @@ OPENED_KEYS_MAX = 4_096
 PLAIN_BYTES_MAX = 1 << 20
 """Largest group after decompression: a bomb ends here."""
 GROUPS = {"pointer": "pointer_columns", "text": "text_columns"}
+EARLIER = {"text": "text_columns.4"}
+"""What endpoints of the version before write a group in. A ciphertext opens only under the schema that it was sealed under."""
 
 _SUITE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 
@@ -84,7 +87,7 @@ def fresh_key(binding: Binding, recipient: X25519PublicKey, now_ms: int, random_
 def seal_group(key: ContentKey, group: str, counter: int, header: bytes, plain: bytes) -> bytes:
     """Compresses, then seals one group. `counter` is the batch number: it must never repeat under this key."""
     packed = zstandard.ZstdCompressor(level=3).compress(plain)
-    return key.ciphers[group].encrypt(_nonce(counter), packed, _associated(group, header))
+    return key.ciphers[group].encrypt(_nonce(counter), packed, _associated(group, GROUPS[group], header))
 
 
 class Opener:
@@ -94,17 +97,19 @@ class Opener:
         self._keys = dict(keys)
         self._opened: OrderedDict[tuple[bytes, bytes], Mapping[str, AESGCM]] = OrderedDict()
 
-    def open_group(self, binding: Binding, wrap: bytes, group: str, counter: int, header: bytes, sealed: bytes) -> bytes:
-        """The plain columns.
+    def open_group(
+        self, binding: Binding, wrap: bytes, group: str, counter: int, header: bytes, sealed: bytes
+    ) -> tuple[str, bytes]:
+        """The schema that a group was sealed under, and the plain columns.
 
         Raises Forged: unknown key, wrap of another session or recipient, moved or changed ciphertext, oversized content.
         """
         cipher = self._unwrap(binding, wrap)[group]
-        try:
-            packed = cipher.decrypt(_nonce(counter), sealed, _associated(group, header))
-        except InvalidTag:
-            raise Forged(f"{group}: sealed bytes do not belong to this header", reason="moved-ciphertext") from None
-        return _decompress(packed, group)
+        for schema in filter(None, (GROUPS[group], EARLIER.get(group))):
+            with suppress(InvalidTag):
+                packed = cipher.decrypt(_nonce(counter), sealed, _associated(group, schema, header))
+                return schema, _decompress(packed, group)
+        raise Forged(f"{group}: sealed bytes do not belong to this header", reason="moved-ciphertext")
 
     def _unwrap(self, binding: Binding, wrap: bytes) -> Mapping[str, AESGCM]:
         info = binding.info()
@@ -159,8 +164,8 @@ def _nonce(counter: int) -> bytes:
     return counter.to_bytes(12, "big")
 
 
-def _associated(group: str, header: bytes) -> bytes:
-    return group.encode().ljust(8) + load_schemas()[GROUPS[group]].digest + header
+def _associated(group: str, schema: str, header: bytes) -> bytes:
+    return group.encode().ljust(8) + load_schemas()[schema].digest + header
 
 
 def _decompress(packed: bytes, what: str) -> bytes:

@@ -12,12 +12,13 @@ from __future__ import annotations
 import struct
 from array import array
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import IntEnum, IntFlag
 from sys import byteorder
 
 from byleave.core.codec import Record
 from byleave.core.errors import Broken, Forged
+from byleave.core.targets import LABEL_CHARS_MAX, Target, load_targets
 
 EVENTS_MAX = 250
 """Most events in a batch (ruling 22): a place fits one byte."""
@@ -40,6 +41,7 @@ class Kind(IntEnum):
     RELEASE = 11
     PASTE = 12
     FOCUS = 13
+    TASK = 14
 
 
 _TEXT_KIND = 10
@@ -59,7 +61,10 @@ class Modifiers(IntFlag):
 
 @dataclass(frozen=True, slots=True)
 class PointerEvent:
-    """A move, button or wheel event. Places in pixels; `button` 1 left, 2 middle, 3 right; wheel steps -7 to 7."""
+    """A move, button or wheel event. Places in pixels; `button` 1 left, 2 middle, 3 right; wheel steps -7 to 7.
+
+    `target`: what a BUTTON_DOWN was on; None where the manifest does not name that.
+    """
 
     seq: int
     at_ms: int
@@ -69,14 +74,16 @@ class PointerEvent:
     button: int = 0
     dx: int = 0
     dy: int = 0
+    target: Target | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class KeyEvent:
-    """A key press, release or paste.
+    """A key press, release or paste, or a task that the person stated.
 
     `key` is the character that the layout produced (one character), the name of a key (two or more: "enter", "backspace",
-    "ctrl_l", as pynput names them), a combining accent for a dead key, the pasted text for PASTE, or empty when unknown.
+    "ctrl_l", as pynput names them), a combining accent for a dead key, the pasted text for PASTE, or empty when unknown. Of
+    TASK it is what was said, empty when that is done.
     """
 
     seq: int
@@ -138,12 +145,15 @@ def pack_pointer(events: Sequence[Event], hi_min: int, screen: Screen) -> Record
 
 
 def pack_text(events: Sequence[Event], hi_min: int) -> Record | None:
-    """The text columns of a batch, or None if it has no key or focus event. Key times are rounded here."""
+    """The text columns of a batch, or None if it has no key, focus or target. Key times are rounded here."""
     index, kind, at, name, modifiers = bytearray(), bytearray(), array("H"), bytearray(), bytearray()
     names: dict[str, int] = {}
     windows: dict[Window, int] = {}
+    targets: list[Record] = []
     for place, event in enumerate(events):
         if isinstance(event, PointerEvent):
+            if event.target is not None:
+                targets.append(replace(event.target, label=event.target.label[:LABEL_CHARS_MAX]).record(place))
             continue
         index.append(place)
         kind.append(event.kind - _TEXT_KIND)
@@ -155,11 +165,11 @@ def pack_text(events: Sequence[Event], hi_min: int) -> Record | None:
             at.append(_since(event.at_ms, hi_min) // KEY_TIME_STEP_MS * KEY_TIME_STEP_MS)
             name.append(names.setdefault(event.key[:KEY_CHARS_MAX], len(names)))
             modifiers.append(event.modifiers)
-    if not index:
+    if not index and not targets:
         return None
     table = [asdict(window) | {"title": window.title[:TITLE_CHARS_MAX]} for window in windows]
-    return {"names": list(names), "windows": table, "index": bytes(index),
-            "kind": bytes(kind), "at": _little(at), "name": bytes(name), "modifiers": bytes(modifiers)}  # fmt: skip
+    return {"names": list(names), "windows": table, "index": bytes(index), "kind": bytes(kind), "at": _little(at),
+            "name": bytes(name), "modifiers": bytes(modifiers), "targets": targets}  # fmt: skip
 
 
 def unpack(seq0: int, count: int, hi_min: int, pointer: Record | None, text: Record | None) -> list[Event]:
@@ -203,13 +213,18 @@ def _unpack_text(events: list[Event | None], seq0: int, hi_min: int, columns: Re
     table: list[str] = columns["names"]
     for n, place in enumerate(index):
         _claim(events, place)
-        if kinds[n] > Kind.FOCUS - _TEXT_KIND or names[n] >= (len(windows) if kinds[n] == 3 else len(table)):
+        if kinds[n] > Kind.TASK - _TEXT_KIND or names[n] >= (len(windows) if kinds[n] == 3 else len(table)):
             raise Forged("a text column points outside its table", reason="malformed")
         kind = Kind(kinds[n] + _TEXT_KIND)
         if kind is Kind.FOCUS:
             events[place] = FocusEvent(seq0 + place, hi_min + at[n], windows[names[n]])
         else:
             events[place] = KeyEvent(seq0 + place, hi_min + at[n], kind, table[names[n]], Modifiers(modifiers[n] & 63))
+    for place, target in load_targets(columns["targets"]).items():
+        click = events[place] if 0 <= place < len(events) else None
+        if not isinstance(click, PointerEvent) or click.kind is not Kind.BUTTON_DOWN:
+            raise Forged("a target is of no click of its batch", reason="malformed")
+        events[place] = replace(click, target=target)
 
 
 def pack_steps(dx: int, dy: int) -> int:

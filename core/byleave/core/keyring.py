@@ -23,6 +23,8 @@ from byleave.core.errors import Broken, ByleaveError, Forged, Misconfigured, Ref
 
 KEYS_MAX = 4_096
 """Data keys that a redactor or sink remembers: about a day's."""
+SEALED_COLUMNS = frozenset(("text", "target_label"))
+"""Columns of the lake that are sealed row by row: a reader of these needs data keys too."""
 LEASE_S_MAX = 60.0
 """How long a reader may use what one release gave it (ruling 12)."""
 REQUEST_S_MAX = 10.0

@@ -1,7 +1,7 @@
 """Sanitized rows: what is left of events and actions after the redactor, and the columns that carry the events.
 
-No row holds a sequence number of the input, a key's time finer than 100 ms, or text outside `ActionRow.text`: from the numbers
-of two neighbours the length of what was removed between them could be read (P5).
+No row holds a sequence number of the input, a key's time finer than 100 ms, or text outside `ActionRow.text` and its target's
+label: from the numbers of two neighbours the length of what was removed between them could be read (P5).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from enum import IntEnum, StrEnum
 from byleave.core.codec import Record
 from byleave.core.errors import Broken
 from byleave.core.events import Kind, Screen, pack_steps
+from byleave.core.targets import Target, load_targets
 
 ROW_TIME_STEP_MS = 100
 KEY_ROW = 4
@@ -52,7 +53,8 @@ class EventRow:
 
 
 class ActionKind(StrEnum):
-    """What the person did. The last three say where the reader is: another window, keys that are down, missing events."""
+    """What the person did. The last five say where the reader is: another window, keys that are down, missing events, and what
+    the person said that what follows is for."""
 
     CLICK = "CLICK"
     DOUBLE_CLICK = "DOUBLE_CLICK"
@@ -65,15 +67,18 @@ class ActionKind(StrEnum):
     SWITCH = "SWITCH"
     HELD = "HELD"
     GAP = "GAP"
+    TASK = "TASK"
+    TASK_DONE = "TASK_DONE"
 
 
-MARKS = frozenset((ActionKind.SWITCH, ActionKind.HELD, ActionKind.GAP))
+MARKS = frozenset((ActionKind.SWITCH, ActionKind.HELD, ActionKind.GAP, ActionKind.TASK, ActionKind.TASK_DONE))
 """Kinds that nobody did."""
 
 
 @dataclass(frozen=True, slots=True)
 class ActionRow:
-    """One action; places are fractions of the screen, -1 for none. `text` is redacted, with typed placeholders.
+    """One action; places are fractions of the screen, -1 for none. `text` is redacted, with typed placeholders, and so is the
+    label of `target`, what a click or drag was on.
 
     `first` to `last` are the numbers of the events that it was made of, `clear` of those whose letters or digits stand in it.
     They exist for the preview, in memory: no record holds them (docs/adr/0003).
@@ -93,12 +98,13 @@ class ActionRow:
     text: str = field(default="", repr=False)
     keys: tuple[str, ...] = ()
     redactions: tuple[str, ...] = ()
+    target: Target | None = None
     first: int = field(default=-1, repr=False, compare=False)
     last: int = field(default=-1, repr=False, compare=False)
     clear: tuple[int, ...] = field(default=(), repr=False, compare=False)
 
 
-_WRITTEN = tuple(item.name for item in fields(ActionRow) if item.compare)
+_WRITTEN = tuple(item.name for item in fields(ActionRow) if item.compare and item.name != "target")
 
 
 def pack_events(rows: Sequence[EventRow], screen: Screen) -> Record:
@@ -128,7 +134,8 @@ def pack_events(rows: Sequence[EventRow], screen: Screen) -> Record:
 
 def pack_actions(rows: Sequence[ActionRow]) -> Record:
     """The record of `sanitized_actions`."""
-    return {"rows": [_action_record(row) for row in rows]}
+    targets = [row.target.record(place) for place, row in enumerate(rows) if row.target is not None]
+    return {"rows": [_action_record(row) for row in rows], "targets": targets}
 
 
 def _action_record(row: ActionRow) -> Record:
@@ -137,10 +144,12 @@ def _action_record(row: ActionRow) -> Record:
 
 
 def unpack_actions(record: Record) -> list[ActionRow]:
-    """The rows of `sanitized_actions`."""
+    """The rows of `sanitized_actions`. Raises Forged: a target that is none."""
+    targets = load_targets(record["targets"])
     return [
         ActionRow(
-            **{**row, "kind": ActionKind(row["kind"]), "keys": tuple(row["keys"]), "redactions": tuple(row["redactions"])}
+            **{**row, "kind": ActionKind(row["kind"]), "keys": tuple(row["keys"]), "redactions": tuple(row["redactions"])},
+            target=targets.get(place),
         )
-        for row in record["rows"]
+        for place, row in enumerate(record["rows"])
     ]

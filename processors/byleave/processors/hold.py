@@ -6,7 +6,7 @@ Promises  text is decided a stretch at a time, whole; an event that waits is in 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from byleave.core.events import FocusEvent, KeyEvent, Kind, Modifiers, PointerEvent, Screen
 from byleave.core.levels import Level
@@ -25,7 +25,7 @@ from byleave.processors.keyboard import (
     plain_key,
     shortcut_names,
 )
-from byleave.processors.marks import HELD_STEP_MS, gap_row, held_row, switch_row
+from byleave.processors.marks import HELD_STEP_MS, gap_row, held_row, judged_target, switch_row, task_row
 from byleave.processors.reassemble import KEY, PASTED, POINTER, TEXT, UNKNOWN_CHAR, Field, Item, Outcome, is_dead
 from byleave.processors.redact import Span, find_spans, safe_cut
 from byleave.processors.reduce import Rows
@@ -87,9 +87,13 @@ class Hold:
         if event.kind is Kind.BUTTON_DOWN:
             self.shortcuts = 0
             self._click(event.button, rules, rows)
-        context = self.context
+        level: int = self.context.level
+        if event.target is not None:
+            level, target, removed = judged_target(event.target, self.context, rules)
+            event = replace(event, target=target)
+            self._found(removed)
         place = (event.x / screen.width, event.y / screen.height) if screen.width and screen.height else (-1.0, -1.0)
-        item = Item(POINTER, event.at_ms, context.app, context.level, Outcome.of(context.level), 1, (event, *place), event.seq)
+        item = Item(POINTER, event.at_ms, self.context.app, level, Outcome.of(level), 1, (event, *place), event.seq)
         self.waiting.take(item, rows)
         if len(self.waiting.items) > QUEUE_MAX:
             self.decide(rules, rows)
@@ -116,8 +120,10 @@ class Hold:
         self.account.settle(Outcome.of(self.context.level), 1, self.context.app, "window", self.context.level)
 
     def key(self, event: KeyEvent, rules: Rules, rows: Rows) -> None:
-        """A press, release or paste."""
-        if self.context.text_level == Level.SECRET:
+        """A press, release or paste, or a stated task."""
+        if event.kind is Kind.TASK:
+            self._task(event, rules, rows)
+        elif self.context.text_level == Level.SECRET:
             self._settle(1)
             rows.hide(event.at_ms, event.seq, event.seq)
         elif event.kind is Kind.RELEASE:
@@ -148,6 +154,17 @@ class Hold:
         self.down.clear()
         self.modifiers.clear()
         self.named.clear()
+
+    def _task(self, event: KeyEvent, rules: Rules, rows: Rows) -> None:
+        self.decide(rules, rows)
+        level, row, removed = task_row(event, rules)
+        self._found(removed)
+        self.waiting.mark(level, row, rows)
+        self.account.settle(Outcome.of(level), 1, row.app, "task", level)
+
+    def _found(self, spans: list[Span]) -> None:
+        for span in spans:
+            self.account.found(span.label, span.rule)
 
     # -- keys -------------------------------------------------------------------------------------------------------------
 
@@ -373,8 +390,7 @@ class Hold:
     def _decide(self, text: str, spans: list[Span], size: int, rules: Rules) -> None:
         """Gives each owner of `text` its outcome and puts the stretch's action in front of the first of them."""
         piece = self.piece
-        for span in spans:
-            self.account.found(span.label, span.rule)
+        self._found(spans)
         level = piece.level = self.level_of(text, spans, rules)
         outcome = Outcome.of(level)
         owners = piece.owners[:size]

@@ -17,10 +17,11 @@ from byleave.core.batches import AdmittedBatch, Origin, RawBatch, open_raw, pars
 from byleave.core.broker import Received
 from byleave.core.envelope import Opener
 from byleave.core.errors import Forged, Refused
-from byleave.core.events import Event, FocusEvent, KeyEvent, Window
+from byleave.core.events import Event, FocusEvent, KeyEvent, Kind, Window
 from byleave.core.keys import verify_key
 
-KIND_POINTER, KIND_KEY, KIND_WINDOW, KIND_TITLE = "pointer", "key", "window", "title"
+KIND_POINTER, KIND_KEY, KIND_WINDOW, KIND_TITLE, KIND_TARGET = "pointer", "key", "window", "title", "target"
+KIND_TASK = "task"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +74,10 @@ def _within(manifest: Manifest, events: Iterable[Event]) -> None:
     for event in events:
         if isinstance(event, FocusEvent):
             fits = KIND_WINDOW in kinds and _window_within(event.window, kinds, applications)
+        elif isinstance(event, KeyEvent):
+            fits = (KIND_TASK if event.kind is Kind.TASK else KIND_KEY) in kinds
         else:
-            fits = (KIND_KEY if isinstance(event, KeyEvent) else KIND_POINTER) in kinds
+            fits = KIND_POINTER in kinds and (event.target is None or KIND_TARGET in kinds)
         if not fits:
             raise Refused("an event's kind or application is not in the manifest", reason="outside-manifest")
 

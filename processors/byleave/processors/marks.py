@@ -1,20 +1,23 @@
-"""Rows that say where a reader is, instead of what the person did: another window, keys that are down, missing events.
+"""Rows that say where a reader is, instead of what the person did: another window, keys that are down, missing events, what
+the person said that it is for. And what is said of a click's target.
 
-Promises  a title is redacted and judged like typed text, and stands in a row only where text of its window may; of the
-          keys that are down, modifiers are named and those with a row of their own, and only while no text is held: no mark
-          stands inside a stretch and tells how long it took (P5).
+Promises  a title, a label and a stated task are redacted and judged like typed text; title and label stand in a row only
+          where text of their window may; of the keys that are down, modifiers are named and those with a row of their own,
+          and only while no text is held: no mark stands inside a stretch and tells how long it took (P5).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
-from byleave.core.events import FocusEvent
+from byleave.core.events import FocusEvent, KeyEvent
 from byleave.core.levels import Level
 from byleave.core.rows import ActionKind, ActionRow
+from byleave.core.targets import LABEL_CHARS_MAX, Target
 from byleave.processors.classify import Context, judge
 from byleave.processors.keyboard import MODIFIER_BITS, MODIFIER_NAMES
-from byleave.processors.redact import sanitized_text
+from byleave.processors.redact import Span, sanitized_text
 from byleave.processors.rules import Rules
 
 HELD_STEP_MS = 1_000
@@ -25,14 +28,34 @@ DOWN_MS_MAX = 30_000
 
 def switch_row(event: FocusEvent, context: Context, rules: Rules) -> tuple[int, ActionRow]:
     """The row of a window that came to the front, and its level. Of a title that is secret it says nothing."""
-    level, text, title = context.level, "", event.window.title
-    labels: tuple[str, ...] = ()
-    if title and context.text_level < Level.SECRET:
-        spans, raised = judge(title, context.text_level, rules)
-        if raised < Level.SECRET:
-            level, text, labels = raised, sanitized_text(title, spans), tuple(span.label for span in spans)
-    at_ms, seq = event.at_ms, event.seq
+    level, text, spans = _passed(event.window.title, context.level, context.text_level, rules)
+    at_ms, seq, labels = event.at_ms, event.seq, tuple(span.label for span in spans)
     return level, ActionRow(ActionKind.SWITCH, at_ms, at_ms, context.app, text=text, redactions=labels, first=seq, last=seq)
+
+
+def task_row(event: KeyEvent, rules: Rules) -> tuple[int, ActionRow, list[Span]]:
+    """The row of a task that the person stated (it begins an episode, secret words in it or not) or called done, its level, and
+    what was removed. An episode ends with its session, if not before.
+    """
+    kind = ActionKind.TASK if event.key else ActionKind.TASK_DONE
+    level, text, spans = _passed(event.key, Level.INTERNAL, Level.INTERNAL, rules)
+    at_ms, seq, labels = event.at_ms, event.seq, tuple(span.label for span in spans)
+    return level, ActionRow(kind, at_ms, at_ms, "", text=text, redactions=labels, first=seq, last=seq), spans
+
+
+def judged_target(target: Target, context: Context, rules: Rules) -> tuple[int, Target, list[Span]]:
+    """The level of a click on `target`, what may be said of it, and what was removed. Its role and box always may."""
+    level, label, removed = _passed(target.label, context.level, context.text_level, rules)
+    return level, replace(target, label=label if len(label) <= LABEL_CHARS_MAX else ""), removed
+
+
+def _passed(text: str, level: int, text_level: Level, rules: Rules) -> tuple[int, str, list[Span]]:
+    """What is left of a text that stands by itself, its level and what was removed; nothing, and `level`, if it is secret."""
+    if text and text_level < Level.SECRET:
+        spans, raised = judge(text, text_level, rules)
+        if raised < Level.SECRET:
+            return raised, sanitized_text(text, spans), spans
+    return level, "", []
 
 
 def gap_row(from_ms: int, to_ms: int, app: str, first: int, last: int) -> ActionRow:

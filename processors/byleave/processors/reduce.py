@@ -127,7 +127,7 @@ class Reducer:
         ):
             self._end_click(rows)
         at_ms, seq, name = event.at_ms, event.seq, _BUTTONS.get(event.button, "")
-        row = ActionRow(ActionKind.CLICK, at_ms, at_ms, app, name, x, y, first=seq, last=seq)
+        row = ActionRow(ActionKind.CLICK, at_ms, at_ms, app, name, x, y, target=event.target, first=seq, last=seq)
         self.down = Click(level, row, event.button, at_ms, event.x, event.y)
 
     def _button_up(self, event: PointerEvent, x: float, y: float, rows: Rows) -> None:
@@ -149,7 +149,7 @@ class Reducer:
         if self.click is None:
             self.click = down
         else:
-            self.click.down_ms = down.down_ms
+            self.click.down_ms, self.click.level = down.down_ms, max(self.click.level, down.level)
             self.click.row = replace(self.click.row, end_ms=down.row.end_ms, last=down.row.last)
         self.click.times += 1
         if self.click.times == len(_CLICKS):

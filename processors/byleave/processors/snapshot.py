@@ -6,7 +6,7 @@ Promises  `load(dump(s))` changes no later output. Refuses bytes of another vers
 from __future__ import annotations
 
 import json
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 from byleave.core.batches import Content
@@ -14,6 +14,7 @@ from byleave.core.errors import Broken
 from byleave.core.events import Kind, PointerEvent, Screen
 from byleave.core.levels import Level
 from byleave.core.rows import ActionKind, ActionRow
+from byleave.core.targets import Target
 from byleave.processors.account import Account
 from byleave.processors.classify import Context
 from byleave.processors.hold import Hold
@@ -22,7 +23,8 @@ from byleave.processors.reduce import Click, Reducer, Scroll
 from byleave.processors.session import EndpointState
 from byleave.processors.waiting import Waiting
 
-VERSION = 4
+VERSION = 5
+_TARGET = [item.name for item in fields(ActionRow)].index("target") - 1
 _FIELD = tuple(item.name for item in fields(Field) if item.name not in ("chars", "owners"))
 
 
@@ -94,14 +96,16 @@ def _load_field(values: list[Any]) -> Field:
 def _row(values: list[Any]) -> ActionRow:
     kind, *rest = values
     plain: list[Any] = [tuple(value) if isinstance(value, list) else value for value in rest]
-    return ActionRow(ActionKind(kind), *plain)
+    row = ActionRow(ActionKind(kind), *plain)
+    return row if row.target is None else replace(row, target=Target(*plain[_TARGET]))
 
 
 def _load_item(values: list[Any]) -> Item:
     kind, at_ms, app, level, outcome, count, data, number = values
     if kind == POINTER:
-        (seq, event_ms, what, *place), x, y = data
-        data = (PointerEvent(seq, event_ms, Kind(what), *place), x, y)
+        (seq, event_ms, what, *place, target), x, y = data
+        event = PointerEvent(seq, event_ms, Kind(what), *place)
+        data = (replace(event, target=Target(*target)) if target else event, x, y)
     elif kind == TYPED:
         data = _row(data)
     elif isinstance(data, list):

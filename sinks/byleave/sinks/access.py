@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from byleave.core.errors import Refused
-from byleave.core.keyring import LEASE_S_MAX, KeyringClient, ReadRequest, ReleasedKeys
+from byleave.core.keyring import LEASE_S_MAX, SEALED_COLUMNS, KeyringClient, ReadRequest, ReleasedKeys
 from byleave.sinks.columns import SCHEMAS, open_text
 from byleave.sinks.keyring import FILES_MAX
 from byleave.sinks.lake import DataFile, LocalLake, Snapshot, live
@@ -48,7 +48,7 @@ class Look:
     def schema(self) -> pa.Schema:
         """What `read` gives: as stored, but text is text."""
         fields = [SCHEMAS[self.table].field(name) for name in self.names()]
-        return pa.schema([pa.field("text", pa.string()) if f.name == "text" else f for f in fields])
+        return pa.schema([pa.field(f.name, pa.string()) if f.name in SEALED_COLUMNS else f for f in fields])
 
 
 def read(lake: LocalLake, keyring: KeyringClient, look: Look, clock_s: Clock) -> Iterator[pa.RecordBatch]:
@@ -106,24 +106,23 @@ def groups(files: Sequence[DataFile]) -> Iterator[list[DataFile]]:
 
 
 def _stored(names: Sequence[str]) -> list[str]:
-    return [*names, *(name for name in _ROW_IDENTITY if name not in names)] if "text" in names else [*names]
+    return [*names] if SEALED_COLUMNS.isdisjoint(names) else [*names, *(name for name in _ROW_IDENTITY if name not in names)]
 
 
 def _plain(batch: pa.RecordBatch, look: Look, keys: ReleasedKeys) -> pa.RecordBatch:
-    if "text" in look.names():
-        place = batch.schema.get_field_index("text")
-        batch = batch.set_column(place, "text", _texts(batch, keys))
+    for name in SEALED_COLUMNS & {*look.names()}:
+        batch = batch.set_column(batch.schema.get_field_index(name), name, _texts(batch, keys, name))
     return batch.select([*look.names()]).cast(look.schema())
 
 
-def _texts(batch: pa.RecordBatch, keys: ReleasedKeys) -> pa.Array:
+def _texts(batch: pa.RecordBatch, keys: ReleasedKeys, column: str) -> pa.Array:
     """Opened row by row; "" where there is none, null where the key was destroyed."""
-    columns = zip(*(batch.column(name).to_pylist() for name in (*_ROW_IDENTITY, "text")), strict=True)
+    columns = zip(*(batch.column(name).to_pylist() for name in (*_ROW_IDENTITY, column)), strict=True)
     texts: list[str | None] = []
     for endpoint, session, level, row, key_id, sealed in columns:
         key = keys.data.get(key_id)
         if sealed is None:
             texts.append("")
         else:
-            texts.append(open_text(key, endpoint, session, level, row, sealed) if key is not None else None)
+            texts.append(open_text(key, endpoint, session, level, row, sealed, column) if key is not None else None)
     return pa.array(texts, pa.string())

@@ -228,7 +228,7 @@ def _write(form: Format, look: Look, batches: Iterator[pa.RecordBatch], stream: 
     for row in chain.from_iterable(batch.to_pylist() for batch in batches):
         rows += 1
         plain = {name: value.hex() if isinstance(value, bytes) else value for name, value in row.items()}
-        cells = [" ".join(v) if isinstance(v, list) else "" if v is None else str(v) for v in plain.values()]
+        cells = [" ".join(map(str, v)) if isinstance(v, list) else "" if v is None else str(v) for v in plain.values()]
         if form is Format.JSONL:
             text.write(json.dumps(plain, ensure_ascii=False) + "\n")
         elif form is Format.CSV:

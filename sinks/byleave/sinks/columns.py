@@ -1,4 +1,4 @@
-"""Sanitized bodies as Arrow columns, and the seal on the one column that holds text (ruling 15; docs/formats/lake.md).
+"""Sanitized bodies as Arrow columns, and the seal on the columns that hold text (ruling 15; docs/formats/lake.md).
 
 Pure. Events go from wire columns to Arrow columns without a Python object a row. Text is sealed row by row under the key of
 (subject, day, level), tied to its row: destroying that key makes it unreadable wherever the file was copied (P7).
@@ -6,6 +6,7 @@ Pure. Events go from wire columns to Arrow columns without a Python object a row
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import pyarrow as pa
@@ -13,13 +14,13 @@ import pyarrow.compute as pc
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from byleave.core import codec
-from byleave.core.batches import Content, SanitizedBatch, SanitizedHeader, body_schema
+from byleave.core.batches import Content, SanitizedBatch, SanitizedHeader, decode_rows
 from byleave.core.codec import Record
 from byleave.core.envelope import Randomness
 from byleave.core.errors import Forged
 from byleave.core.events import Kind, unpack_steps
 from byleave.core.rows import KEY_ROW, KeyClass
+from byleave.core.targets import load_targets
 
 NONCE_BYTES = 12
 _IDENTITY = [
@@ -37,7 +38,12 @@ _ACTIONS = [
     ("x", pa.float32()), ("y", pa.float32()), ("to_x", pa.float32()), ("to_y", pa.float32()), ("dx", pa.int32()),
     ("dy", pa.int32()), ("text", pa.binary()), ("keys", pa.list_(pa.string())), ("redactions", pa.list_(pa.string())),
 ]  # fmt: skip
-SCHEMAS = {"events": pa.schema(_IDENTITY + _EVENTS), "actions": pa.schema(_IDENTITY + _ACTIONS)}
+_TARGETS = [("target_role", pa.string()), ("target_box", pa.list_(pa.int32())), ("target_label", pa.binary())]
+SCHEMAS = {"events": pa.schema(_IDENTITY + _EVENTS), "actions": pa.schema(_IDENTITY + _ACTIONS + _TARGETS)}
+EARLIER = {"actions": pa.schema(_IDENTITY + _ACTIONS)}
+"""Of files that the version before wrote: what they lack reads as null."""
+_BOUND = {"text": b"byleave/v1/text", "target_label": b"byleave/v1/label"}
+"""What each of SEALED_COLUMNS is bound to, so that one does not open as the other."""
 TABLES = {Content.EVENTS: "events", Content.ACTIONS: "actions"}
 
 _KINDS = pa.array([*(kind.name.lower() for kind in sorted(Kind) if kind < KEY_ROW), "key"])
@@ -49,7 +55,7 @@ _DX, _DY = (pa.array([steps[axis] for steps in _STEPS], pa.int8()) for axis in (
 def arrow_rows(batch: SanitizedBatch, key: bytes, random_bytes: Randomness) -> pa.RecordBatch:
     """The rows of an opened record, text sealed again. Raises Forged unless body, columns and header agree."""
     header = batch.header
-    body = codec.decode_body(body_schema(header.content), batch.body)
+    body = decode_rows(header.content, batch.body)
     own = _events(body) if header.content is Content.EVENTS else _actions(body, header, key, random_bytes)
     count = len(own["kind"])
     if count != header.rows:
@@ -59,10 +65,11 @@ def arrow_rows(batch: SanitizedBatch, key: bytes, random_bytes: Randomness) -> p
     return pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
 
 
-def open_text(key: bytes, endpoint: str, session: bytes, level: int, row: int, sealed: bytes) -> str:
-    """The text of one row. Raises Forged (`moved-ciphertext`): another key, another row, or changed bytes."""
+def open_text(key: bytes, endpoint: str, session: bytes, level: int, row: int, sealed: bytes, column: str = "text") -> str:
+    """The text of one row. Raises Forged (`moved-ciphertext`): another key, row or column, or changed bytes."""
     try:
-        plain = AESGCM(key).decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], _place(endpoint, session, level) + _number(row))
+        bound = _place(column, endpoint, session, level) + _number(row)
+        plain = AESGCM(key).decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], bound)
     except (InvalidTag, ValueError):
         raise Forged("a sealed text does not belong to its row and key", reason="moved-ciphertext") from None
     return plain.decode()
@@ -103,23 +110,32 @@ def _events(body: Record) -> dict[str, pa.Array]:
 
 def _actions(body: Record, header: SanitizedHeader, key: bytes, random_bytes: Randomness) -> dict[str, pa.Array]:
     rows: list[dict[str, Any]] = body["rows"]
-    cipher, place = AESGCM(key), _place(header.endpoint, header.session, int(header.level))
+    targets, count = load_targets(body["targets"]), len(rows)
+    if any(not 0 <= place < count for place in targets):
+        raise Forged("a target is of no row", reason="count-mismatch")
+    cipher = AESGCM(key)
 
-    def sealed(text: str, row: int) -> bytes | None:
-        if not text:
-            return None
-        nonce = random_bytes(NONCE_BYTES)
-        return nonce + cipher.encrypt(nonce, text.encode(), place + _number(row))
+    def sealed(column: str, texts: Iterable[str]) -> pa.Array:
+        place, found = _place(column, header.endpoint, header.session, int(header.level)), list[bytes | None]()
+        for number, text in enumerate(texts, header.row0):
+            nonce = random_bytes(NONCE_BYTES) if text else b""
+            found.append(nonce + cipher.encrypt(nonce, text.encode(), place + _number(number)) if text else None)
+        return pa.array(found, pa.binary())
 
     columns = {name: pa.array([row[name] for row in rows], kind) for name, kind in _ACTIONS if name != "text"}
-    texts = [sealed(row["text"], number) for number, row in enumerate(rows, header.row0)]
-    return {**columns, "text": pa.array(texts, pa.binary())}
+    known = [targets.get(place) for place in range(count)]
+    return {
+        **columns, "text": sealed("text", (row["text"] for row in rows)),
+        "target_role": pa.array([target.role if target else None for target in known], pa.string()),
+        "target_box": pa.array([target.box if target else None for target in known], pa.list_(pa.int32())),
+        "target_label": sealed("target_label", (target.label if target else "" for target in known)),
+    }  # fmt: skip
 
 
-def _place(endpoint: str, session: bytes, level: int) -> bytes:
+def _place(column: str, endpoint: str, session: bytes, level: int) -> bytes:
     """What a text is tied to, but for its row; parts of open length carry it."""
     name = endpoint.encode()
-    return b"byleave/v1/text" + len(name).to_bytes(2, "big") + name + session + level.to_bytes(1, "big")
+    return _BOUND[column] + len(name).to_bytes(2, "big") + name + session + level.to_bytes(1, "big")
 
 
 def _number(row: int) -> bytes:

@@ -25,7 +25,7 @@ from byleave.core import metrics
 from byleave.core.batches import open_sanitized, verify_sanitized
 from byleave.core.envelope import Randomness
 from byleave.core.errors import ByleaveError, Forged, Refused, Transient
-from byleave.core.keyring import KEYS_MAX, ReadRequest, ReleasedKeys
+from byleave.core.keyring import KEYS_MAX, SEALED_COLUMNS, ReadRequest, ReleasedKeys
 from byleave.core.keys import verify_key
 from byleave.sinks.keystore import KEY_BYTES, KeyStore, level_of
 from byleave.sinks.ledger import Ledger
@@ -169,7 +169,7 @@ class Keyring:
                     self._store.destroy(key_ids)
 
     def release(self, principal: str, request: ReadRequest) -> ReleasedKeys:
-        """File keys, and data keys if the column `text` is asked for, for one look at the lake."""
+        """File keys, and data keys if a column of SEALED_COLUMNS is asked for, for one look at the lake."""
         claimed = _claims(request)
         with self._lock:
             try:
@@ -179,7 +179,7 @@ class Keyring:
                 raise
             covers = sorted({key_id for ticket in tickets for key_id in ticket.key_ids})
             entry = self._record("read", principal, **claimed, files=[t.file for t in tickets], covers=covers)
-            data, gone = self._data_keys(covers) if "text" in request.columns else ({}, [])
+            data, gone = self._data_keys(covers) if SEALED_COLUMNS & {*request.columns} else ({}, [])
         metrics.KEY_RELEASES.labels("reader", "given").inc()
         return ReleasedKeys(entry, {t.file: t.key for t in tickets}, data, tuple(gone))
 

@@ -30,7 +30,7 @@ import pyarrow.parquet.encryption as pe
 
 from byleave.core.errors import Broken, Forged, Transient
 from byleave.core.keys import replace_file
-from byleave.sinks.columns import SCHEMAS
+from byleave.sinks.columns import EARLIER, SCHEMAS
 
 LEVELS = (1, 2)
 MAGIC = b"PARE"
@@ -179,10 +179,13 @@ class LocalLake:
         opening = pe.create_decryption_properties(key, aad_prefix=_aad_prefix(file.table, file.level, file.file))
         try:
             with pq.ParquetFile(path, decryption_properties=opening) as opened:
-                whole = opened.metadata.num_rows == file.rows and opened.schema_arrow.equals(SCHEMAS[file.table])
-                if not (whole and _sealed(path)):
+                found, schema = opened.schema_arrow, SCHEMAS[file.table]
+                known = found.equals(schema) or found.equals(EARLIER.get(file.table, schema))
+                if not (known and opened.metadata.num_rows == file.rows and _sealed(path)):
                     raise Forged(f"file {file.file} is not what its snapshot says", reason="lake-file")
-                yield from opened.iter_batches(columns=[*columns] if columns else None)
+                wanted = [column for column in schema if not columns or column.name in columns]
+                for batch in opened.iter_batches(columns=[column.name for column in wanted if column.name in found.names]):
+                    yield _widened(batch, wanted)
         except FileNotFoundError:
             raise Broken(f"file {file.file} is missing from the lake", reason="lake-file") from None
         except (OSError, pa.ArrowException):
@@ -227,6 +230,12 @@ class LocalLake:
         if table not in SCHEMAS or level not in LEVELS:
             raise Forged("no such table or level in the lake", reason="snapshot")
         return self.folder / table / f"l{level}" / "data" / f"{_checked(_NAME, file)}.parquet"
+
+
+def _widened(batch: pa.RecordBatch, wanted: Sequence[pa.Field]) -> pa.RecordBatch:
+    """With the columns that the version before did not write, as null."""
+    columns = [batch[c.name] if c.name in batch.schema.names else pa.nulls(batch.num_rows, c.type) for c in wanted]
+    return pa.RecordBatch.from_arrays(columns, schema=pa.schema(wanted))
 
 
 def _sealed(path: Path) -> bool:

@@ -160,7 +160,7 @@ def test_a_content_key_is_spent_after_a_minute_or_a_thousand_events() -> None:
 def sanitized() -> SanitizedBatch:
     head = SanitizedHeader("ep-a", b"s" * 16, "subj", 4, Content.ACTIONS, Level.INTERNAL, "subj/2026-11-24/2", 0, 0, 100, 3,
                            1_000, 1_500, "raw.events.v1", 3, 41, 1_600, MANIFEST, "p" * 64, 2_000)  # fmt: skip
-    return SanitizedBatch(head, codec.encode_body("sanitized_actions", {"rows": []}))
+    return SanitizedBatch(head, codec.encode_body("sanitized_actions", {"rows": [], "targets": []}))
 
 
 def test_a_sanitized_batch_opens_under_its_data_key_only() -> None:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from pathlib import Path
+
 import pytest
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
 from byleave.core import codec
+from byleave.core.batches import open_raw, parse_raw
+from byleave.core.envelope import Opener
 from byleave.core.errors import Forged
 from byleave.core.events import (
     EVENTS_MAX,
@@ -25,12 +32,15 @@ from byleave.core.events import (
     unpack,
     unpack_steps,
 )
+from byleave.core.targets import ROLES, Target
 
 HI_MIN = 1_700_000_000_000
 SCREEN = Screen(1920, 1080)
 
 _windows = st.builds(Window, st.integers(0, 9), st.sampled_from(["xterm", "code"]), st.just(""), st.text(max_size=20),
                      st.sampled_from(["us", "fr", ""]), st.booleans())  # fmt: skip
+
+_targets = st.builds(Target, st.sampled_from(sorted(ROLES)), *[st.integers(-5, 4000)] * 4, st.text(max_size=80))
 
 
 @st.composite
@@ -43,12 +53,14 @@ def batches(draw: st.DrawFn) -> list[Event]:
         which = draw(st.integers(0, 3))
         if which == 0:
             kind = draw(st.sampled_from([Kind.MOVE, Kind.BUTTON_DOWN, Kind.BUTTON_UP]))
-            events.append(PointerEvent(seq0 + n, at_ms, kind, draw(st.integers(-100, 5000)), draw(st.integers(0, 3000)), 1))
+            target = draw(st.none() | _targets) if kind is Kind.BUTTON_DOWN else None
+            x, y = draw(st.integers(-100, 5000)), draw(st.integers(0, 3000))
+            events.append(PointerEvent(seq0 + n, at_ms, kind, x, y, 1, target=target))
         elif which == 1:
             dx, dy = draw(st.tuples(st.integers(-7, 7), st.integers(-7, 7)))
             events.append(PointerEvent(seq0 + n, at_ms, Kind.SCROLL, 5, 6, 0, dx, dy))
         elif which == 2:
-            kind = draw(st.sampled_from([Kind.PRESS, Kind.RELEASE, Kind.PASTE]))
+            kind = draw(st.sampled_from([Kind.PRESS, Kind.RELEASE, Kind.PASTE, Kind.TASK]))
             key = draw(st.text(max_size=3))
             events.append(KeyEvent(seq0 + n, at_ms, kind, key, Modifiers(draw(st.integers(0, 63)))))
         else:
@@ -111,7 +123,51 @@ def test_a_place_that_nobody_takes_is_refused() -> None:
         unpack(0, 3, HI_MIN, None, good())
 
 
+CLICK = PointerEvent(0, HI_MIN, Kind.BUTTON_DOWN, 5, 6, 1, target=Target("button", 1, 2, 30, 40, "Save"))
+
+
+@pytest.mark.parametrize(
+    "change", [{"role": "secret word"}, {"role": "password"}, {"label": "x" * 81}, {"x": 1 << 30}, {"place": 1}, {"place": -1}]
+)
+def test_a_target_that_is_none_or_of_no_click_is_refused_whole(change: dict[str, object]) -> None:
+    events = [CLICK, PointerEvent(1, HI_MIN, Kind.BUTTON_UP, 5, 6, 1)]
+    pointer, text = pack_pointer(events, HI_MIN, SCREEN), pack_text(events, HI_MIN)
+    assert text is not None
+    assert unpack(0, 2, HI_MIN, pointer, text) == events
+    text["targets"][0].update(change)
+    with pytest.raises(Forged) as caught:
+        unpack(0, 2, HI_MIN, pointer, text)
+    assert caught.value.reason == "malformed"
+
+
+def test_two_targets_of_one_click_are_refused() -> None:
+    pointer, text = pack_pointer([CLICK], HI_MIN, SCREEN), pack_text([CLICK], HI_MIN)
+    assert text is not None
+    text["targets"] *= 2
+    with pytest.raises(Forged):
+        unpack(0, 1, HI_MIN, pointer, text)
+
+
+def test_a_label_longer_than_agreed_is_cut_where_it_is_packed() -> None:
+    text = pack_text([PointerEvent(0, HI_MIN, Kind.BUTTON_DOWN, 0, 0, 1, target=Target("link", label="x" * 300))], HI_MIN)
+    assert text is not None
+    assert len(text["targets"][0]["label"]) == 80
+
+
+def test_bytes_of_the_version_before_targets_are_still_read() -> None:
+    """`before_targets.json` was written by it, with keys that are SHA-256 of their names."""
+    golden = json.loads((Path(__file__).parents[2] / "assets/golden/before_targets.json").read_text())
+    key = X25519PrivateKey.from_private_bytes(hashlib.sha256(b"golden recipient").digest())
+    events, screen = open_raw(parse_raw(bytes.fromhex(golden["raw_batch"])), Opener({"key-1": key}))
+    assert screen == SCREEN
+    assert events[0] == FocusEvent(0, 1_795_500_000_000, Window(1, "editor", title="Notes", layout="us"))
+    assert [event.kind.name for event in events[1:]] == ["PRESS", "RELEASE", "BUTTON_DOWN", "BUTTON_UP", "SCROLL", "PASTE"]
+    assert events[-1].key == "pasted words"  # type: ignore[union-attr]
+    assert events[3].target is None  # type: ignore[union-attr]
+
+
 def test_no_repr_shows_a_key_or_a_title() -> None:
-    shown = repr([KeyEvent(0, 0, Kind.PRESS, "hunter2"), FocusEvent(1, 0, Window(1, "app", title="my diagnosis"))])
+    shown = repr([KeyEvent(0, 0, Kind.PRESS, "hunter2"), FocusEvent(1, 0, Window(1, "app", title="my diagnosis")), CLICK])
     assert "hunter2" not in shown
     assert "diagnosis" not in shown
+    assert "Save" not in shown

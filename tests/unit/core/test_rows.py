@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from row_columns import unpack_events
 
 from byleave.core import codec
+from byleave.core.batches import Content, decode_rows
+from byleave.core.errors import Forged
 from byleave.core.events import Kind, Screen
 from byleave.core.rows import (
     KEY_ROW,
@@ -21,6 +26,7 @@ from byleave.core.rows import (
     pack_events,
     unpack_actions,
 )
+from byleave.core.targets import Target
 
 _pointer = st.builds(
     EventRow, st.integers(10**12, 10**12 + 10**6), st.sampled_from([0, 1, 2]), st.sampled_from(["editor", "terminal"]),
@@ -59,14 +65,33 @@ def test_an_actions_repr_does_not_show_its_text() -> None:
     assert "EMAIL>" not in repr(ActionRow(ActionKind.TYPE, 0, 1, "editor", text="write to <EMAIL>"))
 
 
+_chars = st.characters(exclude_categories=["Cs"])
 _actions = st.builds(
     ActionRow, st.sampled_from(ActionKind), st.integers(0, 2**40), st.integers(0, 2**40), st.text(max_size=5),
     st.sampled_from(["", "left"]), *[st.floats(-1, 1, width=32)] * 4, st.integers(-99, 99), st.integers(-99, 99),
-    text=st.text(st.characters(exclude_categories=["Cs"]), max_size=20),
+    text=st.text(_chars, max_size=20),
     keys=st.lists(st.text(max_size=4), max_size=3).map(tuple),
-    redactions=st.lists(st.sampled_from(["EMAIL", "WORD"]), max_size=3).map(tuple), first=st.integers(0, 2**40),
+    redactions=st.lists(st.sampled_from(["EMAIL", "WORD"]), max_size=3).map(tuple),
+    target=st.none() | st.builds(Target, st.just("button"), *[st.integers(0, 99)] * 4, st.text(_chars, max_size=9)),
+    first=st.integers(0, 2**40),
     last=st.integers(0, 2**40), clear=st.lists(st.integers(0, 2**40), max_size=5).map(tuple),
 )  # fmt: skip
+
+
+def test_actions_of_the_version_before_targets_are_still_read() -> None:
+    golden = json.loads((Path(__file__).parents[2] / "assets/golden/before_targets.json").read_text())
+    rows = unpack_actions(decode_rows(Content.ACTIONS, bytes.fromhex(golden["sanitized_actions"])))
+    assert [(row.kind, row.text, row.target) for row in rows] == [
+        (ActionKind.CLICK, "", None), (ActionKind.TYPE, "write to <EMAIL>", None), (ActionKind.HOTKEY, "", None),
+    ]  # fmt: skip
+
+
+@given(st.lists(_actions, max_size=5))
+def test_no_record_of_this_version_reads_as_one_of_the_version_before(rows: list[ActionRow]) -> None:
+    payload = codec.encode_body("sanitized_actions", pack_actions(rows))
+    assert unpack_actions(decode_rows(Content.ACTIONS, payload)) == rows
+    with pytest.raises(Forged):
+        codec.decode_body("sanitized_actions.11", payload)
 
 
 @given(st.lists(_actions, max_size=20))

@@ -13,7 +13,7 @@ from byleave.core import codec
 from byleave.core.codec import load_schemas, schema_digest
 from byleave.core.errors import Broken
 
-KINDS = {"meta", "pointer", "key", "window", "title", "text"}
+KINDS = {"meta", "pointer", "key", "window", "title", "text", "target"}
 UNITS = {"ms", "bytes", "px", "steps", "fraction"}
 SUFFIX_UNITS = {"_ms": "ms", "_width": "px", "_height": "px"}
 

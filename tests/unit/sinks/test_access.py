@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from lake_site import DAY, PURPOSE, As, LakeSite, Stream
+from lake_site import DAY, PLANTED, PURPOSE, As, LakeSite, Stream
 from typer.testing import CliRunner
 
 from byleave.control.documents import Scope
@@ -117,6 +117,15 @@ def test_only_the_columns_asked_for_come_out(site: LakeSite, keyring: Keyring) -
         site.rows(keyring, site.look("secrets"))
 
 
+def test_a_target_comes_out_with_its_label_opened(site: LakeSite, keyring: Keyring) -> None:
+    fill(site, keyring, commits=1)
+    rows = site.rows(keyring, site.look("actions", columns=("target_label", "target_role", "target_box")))
+    assert {(row["target_role"], row["target_label"]) for row in rows} == {
+        (None, ""), ("button", f"{PLANTED} label 1"), ("button", f"{PLANTED} label 3"),
+    }  # fmt: skip
+    assert [1, 2, 30, 40] in [row["target_box"] for row in rows]
+
+
 def test_a_text_copied_to_another_row_does_not_open(site: LakeSite, keyring: Keyring, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(site, keyring, commits=1)
     honest = site.lake.read
@@ -170,7 +179,7 @@ def run(*words: str) -> tuple[int, bytes, str]:
 
 def test_rows_come_out_in_each_form(served: LakeSite) -> None:
     texts = [text for _, _, text in served.expected["actions"]]
-    asked = ("lake", "read", "--purpose", PURPOSE, "--columns", "row,text,keys,session", "--person", "ann")
+    asked = ("lake", "read", "--purpose", PURPOSE, "--columns", "row,text,keys,session,target_box", "--person", "ann")
     _, lines, said = run(*asked, "--format", "jsonl")
     assert [json.loads(line)["text"] for line in lines.splitlines()] == texts
     assert "on record" in said

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,7 +18,9 @@ from byleave.core.errors import Forged
 from byleave.core.events import Screen
 from byleave.core.levels import Level
 from byleave.core.rows import ActionKind, ActionRow, EventRow, KeyClass, pack_actions, pack_events
-from byleave.sinks.columns import arrow_rows, open_text
+from byleave.core.targets import Target
+from byleave.sinks.columns import EARLIER, SCHEMAS, arrow_rows, open_text
+from byleave.sinks.lake import DataFile, LocalLake
 
 KEY = b"k" * 32
 SESSION = b"s" * 16
@@ -78,6 +82,40 @@ def test_texts_come_back_in_their_own_row_only(texts: list[str]) -> None:
         ):
             with pytest.raises(Forged):
                 open_text(KEY, *place, row["text"])
+
+
+def test_a_target_stands_in_its_row_and_its_label_opens_as_nothing_else() -> None:
+    target = Target("button", 1, 2, 30, 40, "Save")
+    rows = [ActionRow(ActionKind.SCROLL, 0, 0, "a"), ActionRow(ActionKind.CLICK, 0, 0, "a", text="t", target=target)]
+    none, click = arrow_rows(batch(Content.ACTIONS, pack_actions(rows), 2), KEY, os.urandom).to_pylist()
+    assert (none["target_role"], none["target_box"], none["target_label"]) == (None, None, None)
+    assert (click["target_role"], click["target_box"]) == ("button", [1, 2, 30, 40])
+    place = (KEY, "ep-a", SESSION, 2, 6)
+    assert open_text(*place, click["target_label"], "target_label") == "Save"
+    for sealed, column in ((click["target_label"], "text"), (click["text"], "target_label")):
+        with pytest.raises(Forged):
+            open_text(*place, sealed, column)
+
+
+@pytest.mark.parametrize("place", [-1, 1])
+def test_a_target_of_no_row_is_forged(place: int) -> None:
+    record = pack_actions([ActionRow(ActionKind.CLICK, 0, 0, "a", target=Target("button"))])
+    record["targets"][0]["place"] = place
+    with pytest.raises(Forged):
+        arrow_rows(batch(Content.ACTIONS, record, 1), KEY, os.urandom)
+
+
+def test_a_file_of_the_version_before_reads_with_nothing_in_the_new_columns(tmp_path: Path) -> None:
+    rows = [ActionRow(ActionKind.TYPE, 100, 200, "editor", text="text")]
+    found = arrow_rows(batch(Content.ACTIONS, pack_actions(rows), 1), KEY, os.urandom)
+    lake, name = LocalLake(tmp_path), "ab" * 16
+    old = pa.Table.from_batches([found]).select(EARLIER["actions"].names).cast(EARLIER["actions"])
+    file = DataFile("actions", 2, name, 1, lake.stage("actions", 2, name, old, KEY), (), "2.t")
+    [whole] = lake.read(file, KEY)
+    assert whole.schema.equals(SCHEMAS["actions"])
+    assert whole.to_pylist() == [found.to_pylist()[0] | {"target_role": None, "target_box": None, "target_label": None}]
+    [some] = lake.read(file, KEY, ["target_label", "app"])
+    assert some.to_pylist() == [{"app": "editor", "target_label": None}]
 
 
 @pytest.mark.parametrize("change", [
