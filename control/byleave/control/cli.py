@@ -132,7 +132,7 @@ def resume(
         officers_cli.handle(at, (propose, sign, submit), make, key, yes=yes, as_json=as_json)
         return
     if manifest or scope or recipient or minimum is not None:
-        raise Misconfigured("to change who may capture, the manifest or the version, say --propose FILE: others must read it first")
+        raise Misconfigured("to change who may capture, or under what, say --propose FILE: others must read it first")
     report = deciding.resume_here(at, lift)
     text = f"Epoch {report['epoch']} is out; {len(report['lifted'])} orders lifted, {report['standing']} still stand."
     say(report, text, as_json)

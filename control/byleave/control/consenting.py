@@ -77,7 +77,10 @@ def _speak(at: Installation, endpoint: str, manifest: str, *, given: bool) -> di
     if not given:
         replace_file(path, signed, mode=0o644)
     try:
-        desk.publish(at, "enrol", [("control.consent.v1", enrolment.subject.encode(), signed)])
+        if (at.pki / "enrol.crt.pem").exists():
+            desk.publish(at, "enrol", [("control.consent.v1", enrolment.subject.encode(), signed)])
+        else:  # a person's own device: the enroller passes it on
+            desk.publish(at, endpoint, [("control.ask.v1", endpoint.encode(), signed)])
     except ByleaveError as error:
         if given:
             raise

@@ -254,6 +254,27 @@ class Enrolment:
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """An enrolled endpoint asks for its next certificate, or, with an empty `request`, to be an endpoint no more."""
+
+    TYPE = "application/vnd.byleave.asked.v1+json"
+    site: str
+    endpoint: str
+    request: str
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """A certificate and its authority, sealed to who asked; `asked` is the digest of what it answers. It names nobody."""
+
+    TYPE = "application/vnd.byleave.issued.v1+json"
+    site: str
+    asked: str
+    sealed: str
+
+
+@dataclass(frozen=True, slots=True)
 class Revocation:
     """An endpoint's name and key are worth nothing from `at_ms` on, for ever, whatever enrolment is read before or after it."""
 

@@ -23,12 +23,14 @@ from byleave.control import trust
 from byleave.control.documents import (
     CANARY,
     Ack,
+    Asked,
     Beacon,
     Consent,
     Document,
     Enrolment,
     Grant,
     Halt,
+    Issued,
     Manifest,
     Rehearsal,
     Request,
@@ -98,7 +100,9 @@ class Knowledge(Orders):
             "control.manifest.v1": self._learn_manifest, "control.enrolment.v1": self._learn_enrolment,
             "control.consent.v1": self._learn_consent, "control.root.v1": self._learn_root,
             "control.grant.v1": lambda signed: self._verify("beacon", Grant, signed)[0],
+            "control.certificate.v1": lambda signed: self._verify("enrol", Issued, signed)[0],
             "control.request.v1": partial(self._by_endpoint, Request), "control.ack.v1": partial(self._by_endpoint, Ack),
+            "control.ask.v1": self._learn_asked,
             "control.rehearsal.v1": self._learn_rehearsal,
         }  # fmt: skip
 
@@ -291,6 +295,12 @@ class Knowledge(Orders):
         self._consents[subject] = consent
         self._spoken.add(subject)
         return consent
+
+    def _learn_asked(self, unverified: bytes | None) -> Asked | Consent | None:
+        """Where a device has no other way to the enroller, its person's word goes this one, too. It counts here at once."""
+        if dsse.load_envelope(unverified).payload_type == Consent.TYPE:
+            return self._learn_consent(unverified)
+        return self._by_endpoint(Asked, unverified)
 
     def _by_endpoint(self, kind: type[Document], unverified: bytes | None) -> Document:
         claimed = getattr(load(kind, dsse.load_envelope(unverified).body), "endpoint", "")

@@ -22,7 +22,7 @@ from byleave.core.console import Json, say
 from byleave.core.errors import ByleaveError, Misconfigured
 from byleave.core.settings import load_installation
 from byleave.core.topics import Catalogue, load_catalogue
-from byleave.deploy import broker, process
+from byleave.deploy import broker, fleet_cli, process
 
 ROOMS = ("byleave.control.cli", "byleave.producers.cli", "byleave.processors.cli", "byleave.sinks.cli")
 """Modules with a Typer `app`; those that this installation lacks are left out."""
@@ -43,6 +43,8 @@ app = typer.Typer(
 )
 topics = typer.Typer(help="Topics and ACLs, as the catalogue says.", no_args_is_help=True)
 app.add_typer(topics, name="topics")
+app.add_typer(fleet_cli.fleet, name="fleet")
+app.add_typer(fleet_cli.endpoint, name="endpoint")
 run = typer.Typer(help="Run one role of the site in this process.", no_args_is_help=True)
 app.add_typer(run, name="run")
 _AS_IT_STANDS = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": list[str]()}
@@ -211,10 +213,12 @@ def main() -> None:
 
 def _cluster(principal: str, endpoint: list[str] | None) -> tuple[dict[str, str | int | bool], str, Catalogue, tuple[str, ...]]:
     """How to reach the cluster as this principal, the site, and what should be there."""
+    from byleave.deploy.fleet import revoked_here
     from byleave.deploy.pki import endpoints_in
 
     installation = load_installation()
-    fleet = tuple(endpoint) if endpoint else endpoints_in(installation.pki)
+    gone = revoked_here(installation.home)
+    fleet = tuple(name for name in endpoint or endpoints_in(installation.pki) if name not in gone)
     return installation.kafka(principal), installation.site, load_catalogue(), fleet
 
 

@@ -17,11 +17,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from byleave.control.certificates import VALID_DAYS, requested_key
+from byleave.control.certificates import subject as endpoint_subject
 from byleave.core.errors import Misconfigured
 from byleave.core.keys import replace_file
 from byleave.core.topics import ENDPOINT, load_catalogue
 
-VALID_DAYS = 30
 SERVERS = ("broker", "keyring")
 """Names that others connect to: their certificates carry localhost and 127.0.0.1."""
 
@@ -44,9 +45,8 @@ def ensure_pki(home: Path, endpoints: Iterable[str], *, now: dt.datetime | None 
     """
     now = now or dt.datetime.now(dt.UTC)
     wanted = tuple(endpoints)
-    reserved = {*service_names(), ENDPOINT, "ca"}
     for name in wanted:
-        if not _NAME.fullmatch(name) or name in reserved:
+        if not _NAME.fullmatch(name) or name in reserved():
             raise Misconfigured(f"endpoint name {name!r} is taken or not of [a-z0-9._-]; choose another")
     folder = home / "pki"
     folder.mkdir(parents=True, exist_ok=True)
@@ -83,21 +83,44 @@ def _ensure_authority(folder: Path, now: dt.datetime) -> Authority:
     return certificate, _load_key(folder / "ca.key.pem")
 
 
+def issue(folder: Path, name: str, unverified_request: str, now: dt.datetime, until: dt.datetime) -> tuple[bytes, bytes]:
+    """A certificate for the key of an endpoint's request, until then and for at most 30 days; and its authority, both PEM.
+
+    Raises Forged; Misconfigured if the name is a service's, or there is no authority's key here, or it has run out.
+    """
+    key = requested_key(unverified_request, name)
+    if not _NAME.fullmatch(name) or name in reserved():
+        raise Misconfigured(f"endpoint name {name!r} is taken or not of [a-z0-9._-]; choose another")
+    authority = _load_certificate(folder / "ca.crt.pem"), _load_key(folder / "ca.key.pem")
+    until = min(until, now + dt.timedelta(days=VALID_DAYS, minutes=-5), authority[0].not_valid_after_utc)
+    if until <= now:
+        raise Misconfigured(f"nothing can be issued by {folder} any more: the authority, or the enrolment, is over")
+    made = _certificate(endpoint_subject(name), key, authority, now, until, _leaf_extensions(name, authority))
+    return made, (folder / "ca.crt.pem").read_bytes()
+
+
+def reserved() -> frozenset[str]:
+    """Names that no endpoint may bear."""
+    return frozenset({*service_names(), ENDPOINT, "ca"})
+
+
 def _ensure_leaf(folder: Path, name: str, authority: Authority, now: dt.datetime, *, endpoint: bool) -> None:
-    issuer, issuer_key = authority
-    # RFC 4514 prints the last part first: CN must come last here to come first in Kafka's principal mapping rule.
-    unit = [x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, ENDPOINT)] if endpoint else []
-    subject = x509.Name([*unit, x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    subject = endpoint_subject(name) if endpoint else x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    until = authority[0].not_valid_after_utc
+    _ensure_pair(folder, name, subject, authority, now, until, _leaf_extensions(name, authority))
+
+
+def _leaf_extensions(name: str, authority: Authority) -> list[tuple[x509.ExtensionType, bool]]:
     uses = [ExtendedKeyUsageOID.CLIENT_AUTH, *([ExtendedKeyUsageOID.SERVER_AUTH] if name in SERVERS else [])]
     extensions: list[tuple[x509.ExtensionType, bool]] = [
         (x509.BasicConstraints(False, None), True),
         (x509.ExtendedKeyUsage(uses), False),
-        (x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), False),
+        (x509.AuthorityKeyIdentifier.from_issuer_public_key(authority[1].public_key()), False),
     ]
     if name in SERVERS:
         hosts = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
         extensions.append((x509.SubjectAlternativeName(hosts), False))
-    _ensure_pair(folder, name, subject, authority, now, issuer.not_valid_after_utc, extensions)
+    return extensions
 
 
 def _ensure_pair(
@@ -112,14 +135,22 @@ def _ensure_pair(
     if certificate_path.exists() and key_path.exists():
         return
     key = ec.generate_private_key(ec.SECP256R1())
-    issuer, issuer_key = (authority[0].subject, authority[1]) if authority else (subject, key)
-    builder = x509.CertificateBuilder(issuer, subject, key.public_key(), x509.random_serial_number())
-    builder = builder.not_valid_before(now - dt.timedelta(minutes=5)).not_valid_after(until)
-    for extension, critical in (*extensions, (x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False)):
-        builder = builder.add_extension(extension, critical)
     pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
     replace_file(key_path, key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain))
-    replace_file(certificate_path, builder.sign(issuer_key, hashes.SHA256()).public_bytes(pem))
+    replace_file(certificate_path, _certificate(subject, key.public_key(), authority or key, now, until, extensions))
+
+
+def _certificate(
+    subject: x509.Name, key: ec.EllipticCurvePublicKey, authority: Authority | ec.EllipticCurvePrivateKey, now: dt.datetime,
+    until: dt.datetime, extensions: Iterable[tuple[x509.ExtensionType, bool]],
+) -> bytes:  # fmt: skip
+    """In PEM. By an authority, or by its own key alone."""
+    issuer, issuer_key = (authority[0].subject, authority[1]) if isinstance(authority, tuple) else (subject, authority)
+    builder = x509.CertificateBuilder(issuer, subject, key, x509.random_serial_number())
+    builder = builder.not_valid_before(now - dt.timedelta(minutes=5)).not_valid_after(until)
+    for extension, critical in (*extensions, (x509.SubjectKeyIdentifier.from_public_key(key), False)):
+        builder = builder.add_extension(extension, critical)
+    return builder.sign(issuer_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
 
 def _ensure_bundle(folder: Path) -> None:
@@ -133,15 +164,15 @@ def _ensure_bundle(folder: Path) -> None:
 def _load_certificate(path: Path) -> x509.Certificate:
     try:
         return x509.load_pem_x509_certificate(path.read_bytes())
-    except ValueError:
-        raise Misconfigured(f"{path} is not a certificate in PEM form") from None
+    except (OSError, ValueError):
+        raise Misconfigured(f"{path} cannot be read, or is not a certificate in PEM form") from None
 
 
 def _load_key(path: Path) -> ec.EllipticCurvePrivateKey:
     try:
         key = serialization.load_pem_private_key(path.read_bytes(), password=None)
-    except (ValueError, TypeError):
+    except (OSError, ValueError, TypeError):
         key = None
     if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise Misconfigured(f"{path} is not an unencrypted EC key in PEM form")
+        raise Misconfigured(f"{path} cannot be read, or is not an unencrypted EC key in PEM form")
     return key

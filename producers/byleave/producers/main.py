@@ -29,7 +29,7 @@ from byleave.control.knowledge import Knowledge
 from byleave.control.versions import own_version
 from byleave.control.watch import ControlWatch
 from byleave.core import metrics, role
-from byleave.core.clock import boot_ms
+from byleave.core.clock import boot_ms, wall_ms
 from byleave.core.errors import Broken, Forged, Misconfigured, Refused, Transient
 from byleave.core.kafka import KafkaPublisher, KafkaTail
 from byleave.core.keys import public_hex, read_signing_key, replace_file
@@ -45,13 +45,17 @@ from byleave.producers.inquiries import Inquiries
 from byleave.producers.outbox import Outbox
 from byleave.producers.person import pause
 from byleave.producers.person.indicator import Indicator
+from byleave.producers.person.page import serve
+from byleave.producers.renewal import OLD_MS, Renewal
 from byleave.producers.spool import Spool
 from byleave.producers.voice import Voice
 
-TOPICS = tuple(f"control.{name}.v1" for name in ("root", "state", "halt", "manifest", "beacon", "grant"))
-WAIT_S, BUSY_S = 0.5, 0.05
-"""Longest wait in one turn, and while events come. What is waited for are orders, which are so seen at once; an event has the
-time at which it happened, whenever it is fetched."""
+TOPICS = tuple(f"control.{name}.v1" for name in ("root", "state", "halt", "manifest", "beacon", "grant", "certificate"))
+WAIT_S, AWAKE_S, BUSY_S, STIR_S = 1.2, 0.5, 0.05, 0.6
+"""Longest wait in one turn: at rest, within AWAKE_MS of an event, while events come. What is waited for are orders, which are
+so seen at once; an event has the time at which it happened, whenever it is fetched. At rest a beacon ends the wait first. So
+does, within STIR_S, what the person does (a question, a file in this folder), and the end of the capture process."""
+AWAKE_MS = 5_000
 REPORT_MS = 1_000
 REPORT_BYTES = 4_096
 """Least size of `report.json`, so that it can be written over where there is no room for another."""
@@ -91,6 +95,8 @@ class Process:
             Identity(endpoint, key, own_digest(), self._ack_prev, own_version()), self.knowledge, source, spool, self._outbox,
             say=self._voice.say, clock=boot_ms, randomness=os.urandom,
         )  # fmt: skip
+        self._renewal = Renewal(installation.pki, self._folder, installation.site, endpoint, key, self._voice.say)
+        self._hear_anew_ms = 0
         self._source = source
         self._sign = Indicator(os.environ, self._folder) if isinstance(source, LiveSource) else None
         self._reported_ms = 0
@@ -118,7 +124,10 @@ class Process:
     def turn(self) -> None:
         """One turn of the loop: hear, decide, collect, send, report."""
         count, paused = self.agent.observed, self._paused
-        self.agent.hear([] if paused else self._pump(0.0 if count >= POLL_EVENTS_MAX else BUSY_S if count else self._wait_s))
+        self._awake_ms = boot_ms() if count else self._awake_ms
+        rest_s = self._wait_s if self.turned_ms - self._awake_ms > AWAKE_MS else min(self._wait_s, AWAKE_S)
+        heard = [] if paused else self._pump(0.0 if count >= POLL_EVENTS_MAX else BUSY_S if count else rest_s)
+        self.agent.hear(heard)
         kept = self._persist_floor()
         paused = paused or self._paused or boot_ms() - self.turned_ms > ASLEEP_MS
         self.agent.turn(replace(self._switches(paused), full=not kept), caught_up=self.caught_up, timeout_s=0.0)
@@ -129,6 +138,7 @@ class Process:
         elif self.agent.may_send:
             self._outbox.pump(now, self.knowledge.beacon.service_ms if self.knowledge.beacon else 0)
         if not paused:
+            self._mind_certificate(heard, now)
             self._voice.pump(now)
         if self._inquiries is not None:
             self._inquiries.answer(self.questions, WAIT_S if self._paused else 0.0)
@@ -202,6 +212,20 @@ class Process:
             self._watch.close()
             self._watch = self._root = None
             self.knowledge.restart()
+
+    def _mind_certificate(self, heard: list[Any], now: int) -> None:
+        """With a new certificate all clients are made anew, and none loses anything: what is on its way is sent again.
+
+        Only what hears the orders stays until nothing is captured, or the old certificate is about to end.
+        """
+        if self._renewal.hear(heard):
+            self._hear_anew_ms = self._renewal.ends_ms - OLD_MS
+            self._outbox.throw_away()
+            self._voice.close()
+        if self._hear_anew_ms and self._watch is not None and not (self.agent.capturing and wall_ms() < self._hear_anew_ms):
+            self._watch.close()
+            self._watch, self._hear_anew_ms = None, 0
+        self._renewal.look(now, wall_ms())
 
     def _pump(self, timeout_s: float) -> list[Any]:
         try:

@@ -1,0 +1,341 @@
+"""Edge: how a device becomes an endpoint, stays one, and stops being one (P1, P3, P4).
+
+    enrol     on the device: makes its keys, pins the root by its hash, writes an application that both keys signed
+    approve   at the enroller's desk: issues the certificate, signs and publishes the enrolment, gives it its rights
+    install   on the device: takes both, once the pin, the signatures and its own keys agree
+    answer    at the enroller's desk, by a timer: renews, passes on what a person said, lets go who asks to leave
+    leave     on the device: withdraws, asks to be let go, removes keys and spool
+
+No private key travels, and no officer's key lies on a server that is always on: `answer` runs where the enroller's key is.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from byleave.control import certificates, consenting, desk, trust
+from byleave.control.bootstrap import pin_root, pinned_root
+from byleave.control.documents import Asked, Consent, Enrolment, Issued, Root, digest, load
+from byleave.control.knowledge import Knowledge
+from byleave.core.clock import wall_ms
+from byleave.core.dsse import load_envelope
+from byleave.core.errors import ByleaveError, Forged, Misconfigured, Refused
+from byleave.core.keys import (
+    KEY_BYTES,
+    public_hex,
+    read_hpke_key,
+    read_signing_key,
+    recipient,
+    replace_file,
+    verify_key,
+    write_secret,
+)
+from byleave.core.settings import Installation
+from byleave.core.topics import load_catalogue
+from byleave.deploy import fleet, pki, provision
+
+FILE_BYTES_MAX = 200_000
+ENROLLED_DAYS = 90
+RUNNING_S = 10.0
+"""A report that is no older comes from an agent that runs."""
+CAPTURING, NOT_CAPTURING, NOT_RUNNING, NOT_ENROLLED = 0, 3, 4, 5
+"""Exit codes of `status`."""
+_ASKS = ("control.ask.v1", "control.certificate.v1")
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """A device asks to be enrolled: its public keys, and a certificate request (PEM). Signed by device key and person's key."""
+
+    TYPE = "application/vnd.byleave.application.v1+json"
+    site: str
+    endpoint: str
+    key: str
+    person_key: str
+    receipt_key: str
+    request: str
+    root: str
+    """Digest of the root that was pinned when it was made."""
+
+
+def enrol(at: Installation, name: str, root: str, person: Path | None) -> bytes:
+    """Makes what is missing of this device's keys and pins the root; gives the application, to be carried to the enroller.
+
+    `person`: the key that this person has from another device. Raises Misconfigured; then no other root than before is pinned.
+    """
+    pin = at.home / "trust" / "root.pin"
+    if not _NAME.fullmatch(name) or name in pki.reserved() or not _DIGEST.fullmatch(root):
+        raise Misconfigured("an endpoint's name is of [a-z0-9._-] and no service's; --root-hash is 64 hex digits")
+    if pin.exists() and pin.read_text(encoding="ascii").strip() != root:
+        raise Misconfigured(f"{pin} names another root already: this device belongs to another site")
+    folder = at.home / "endpoints" / name
+    for key in ("device", "receipt", *(() if person else ("person",))):
+        if not (folder / f"{key}.key").exists():
+            write_secret(folder / f"{key}.key", secrets.token_bytes(KEY_BYTES))
+    device, own = read_signing_key(folder / "device.key"), read_signing_key(person or folder / "person.key")
+    keys = (public_hex(device), public_hex(own), public_hex(read_hpke_key(folder / "receipt.key")))
+    request = certificates.new_request(certificates.next_key(at.pki, name), name)
+    replace_file(pin, root.encode() + b"\n", mode=0o644)
+    return trust.sign(Application(at.site, name, *keys, request, root), [device, own])
+
+
+def approve(
+    at: Installation, unverified: bytes, subject: str, team: str, key: Ed25519PrivateKey, days: int = ENROLLED_DAYS
+) -> bytes:
+    """Makes an applicant an endpoint; gives the bundle for its device. Nothing is published before everything was checked.
+
+    Raises Forged, Misconfigured, Transient; Refused: `wrong-root`, `revoked`, `taken`, `not-given` (the broker's rights).
+    """
+    asks, roots = _application(unverified, at.site), _roots(at)
+    if not all(_NAME.fullmatch(one) for one in (asks.endpoint, subject, team)):
+        raise Misconfigured("endpoint, --subject and --team are pseudonyms of [a-z0-9._-], never names")
+    if asks.root not in roots:
+        raise Refused("the device pinned a root that is not this site's", reason="wrong-root")
+    with closing(desk.open_watch(at, fleet.ENROLLER)) as watch:
+        knowledge = desk.read_all(watch).knowledge
+    _check_free(knowledge, asks, subject)
+    now, until_ms = dt.datetime.now(dt.UTC), wall_ms() + days * fleet.DAY_MS
+    until = dt.datetime.fromtimestamp(until_ms / 1000, dt.UTC)
+    own, authority = pki.issue(at.pki, asks.endpoint, asks.request, now, until)
+    keys = (asks.key, subject, asks.person_key)
+    enrolment = trust.sign(Enrolment(at.site, asks.endpoint, *keys, team, until_ms, asks.receipt_key), [key])
+    trust.verify(knowledge.root, "enrol", Enrolment, enrolment, site=at.site)
+    asked = digest(load_envelope(unverified).body)
+    issued = trust.sign(Issued(at.site, asked, certificates.seal(own, authority, recipient(asks.receipt_key), asked)), [key])
+    provision.admit(at.kafka("admin"), at.site, load_catalogue(), asks.endpoint)
+    desk.publish(at, fleet.ENROLLER, [("control.enrolment.v1", asks.endpoint.encode(), enrolment)])
+    chain = [signed.decode() for signed in roots.values()]
+    return json.dumps({"roots": chain, "enrolment": enrolment.decode(), "issued": issued.decode()}, indent=1).encode()
+
+
+def install(at: Installation, name: str, unverified: bytes) -> Enrolment:
+    """Takes what the enroller made for this device. Raises Forged, Misconfigured; then nothing was written."""
+    pin, folder = (at.home / "trust" / "root.pin").read_text(encoding="ascii").strip(), at.home / "endpoints" / name
+    bundle = _bundle(unverified)
+    roots = _chain([text.encode() for text in bundle["roots"]], pin, at.site)
+    root = trust.load_root(roots[-1], at.site)
+    enrolment = trust.verify(root, "enrol", Enrolment, bundle["enrolment"].encode(), site=at.site)[0]
+    issued = trust.verify(root, "enrol", Issued, bundle["issued"].encode(), site=at.site)[0]
+    receipts, kept = read_hpke_key(folder / "receipt.key"), at.home / "people" / enrolment.subject / "person.key"
+    persons = kept if kept.exists() else folder / "person.key"
+    mine = (name, public_hex(read_signing_key(folder / "device.key")), public_hex(receipts))
+    if (enrolment.endpoint, enrolment.key, enrolment.receipt_key) != mine:
+        raise Forged("an enrolment of another device or name than this one", reason="wrong-key")
+    if enrolment.person_key != public_hex(read_signing_key(persons)):
+        raise Forged(f"an enrolment with another person's key than the one in {persons}", reason="wrong-key")
+    own, authority = certificates.unseal(issued.sealed, receipts, issued.asked)
+    waiting = certificates.next_key(at.pki, name)
+    certificates.check(own, authority, name, waiting)
+    for signed in roots:
+        pin_root(at.home, signed)
+    if persons != kept:
+        kept.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        persons.replace(kept)
+    certificates.install(at.pki, name, own, authority, waiting)
+    replace_file(folder / "enrolment.dsse", bundle["enrolment"].encode(), mode=0o644)
+    return enrolment
+
+
+def status(at: Installation, name: str) -> tuple[dict[str, Any], int]:
+    """Whether it captures, and if not why, in one sentence; and the exit code. Reads this device's own files only."""
+    folder = at.home / "endpoints" / name
+    try:
+        root = pinned_root(at.home, at.site)
+        enrolment = trust.verify(root, "enrol", Enrolment, (folder / "enrolment.dsse").read_bytes(), site=at.site)[0]
+        ends_ms = certificates.life((at.pki / f"{name}.crt.pem").read_bytes())[1]
+        days = (min(ends_ms, enrolment.until_ms) - wall_ms()) // fleet.DAY_MS
+        if days < 0:
+            raise Refused("its certificate or its enrolment is over: enrol it again", reason="enrolment-over")
+    except (OSError, ByleaveError) as error:
+        said = f"{name} is not enrolled here ({error if isinstance(error, ByleaveError) else type(error).__name__})"
+        return {"endpoint": name, "said": said, "capturing": False}, NOT_ENROLLED
+    about = {"endpoint": name, "days": days, "until_ms": enrolment.until_ms}
+    report, age_s = _report(folder)
+    if age_s > RUNNING_S:
+        return about | {"said": "not capturing: the agent does not run", "capturing": False}, NOT_RUNNING
+    told = {
+        "said": str(report.get("answer", "not capturing: the agent says nothing")),
+        "capturing": bool(report.get("capturing")),
+    }
+    return about | told, CAPTURING if told["capturing"] else NOT_CAPTURING
+
+
+def leave(at: Installation, name: str, *, anyway: bool = False) -> dict[str, Any]:
+    """Withdraws, asks the enroller to forget this device, and removes its keys and what was captured. Says what is left.
+
+    Raises Refused (`running`); what withdrawing and asking raise, unless `anyway`: then the consent is withdrawn here, and the
+    keys are still there, so that it can be said again.
+    """
+    folder, told = at.home / "endpoints" / name, True
+    if _report(folder)[1] <= RUNNING_S:
+        raise Refused("the agent runs: stop it first", reason="running")
+    try:
+        if (folder / "consent.dsse").is_file():
+            consenting.withdraw(at, name)
+        said = trust.sign(Asked(at.site, name, "", wall_ms()), [read_signing_key(folder / "device.key")])
+        desk.publish(at, name, [("control.ask.v1", name.encode(), said)])
+    except ByleaveError:
+        if not anyway:
+            raise
+        told = False
+    for path in (
+        *(at.pki / f"{name}.{kind}.pem" for kind in ("key", "crt", "next")),
+        folder / "device.key",
+        folder / "receipt.key",
+    ):
+        path.unlink(missing_ok=True)
+    shutil.rmtree(folder / "spool", ignore_errors=True)
+    (folder / "enrolment.dsse").unlink(missing_ok=True)
+    left = [str(path.relative_to(at.home)) for path in (at.home / "people", folder) if path.exists()]
+    return {"endpoint": name, "told": told, "left": left}
+
+
+def answer(at: Installation, key: Ed25519PrivateKey) -> dict[str, list[str]]:
+    """Answers what endpoints asked since yesterday, each thing once: for a timer at the enroller's desk.
+
+    Gives who was renewed, let go, refused, and whose word was passed on. Raises Transient, Refused, Misconfigured.
+    """
+    published = set(desk.readable(fleet.ENROLLER)) - {*_ASKS}
+    with closing(desk.open_watch(at, fleet.ENROLLER, topics=published)) as watch:
+        knowledge = desk.read_all(watch).knowledge
+    done: dict[str, list[str]] = {"renewed": [], "left": [], "passed on": [], "refused": []}
+    before = dict(knowledge.consents)
+    asked, words, answered = _asked(at, knowledge)
+    fresh = [
+        word for word in words.values() if before.get(word[0].subject) != knowledge.consents.get(word[0].subject) == word[0]
+    ]
+    desk.publish(at, fleet.ENROLLER, [("control.consent.v1", one.subject.encode(), value) for one, value in fresh])
+    done["passed on"] = sorted(one.subject for one, _ in fresh)
+    for name, (one, named) in sorted(asked.items()):
+        if name in knowledge.revoked or named in answered:
+            continue
+        if not one.request:
+            fleet.revoke(at, name, "it asked to leave", key)
+            done["left"].append(name)
+            continue
+        try:
+            _renew(at, knowledge.enrolments[name], one, named, key)
+            done["renewed"].append(name)
+        except (Forged, Misconfigured):
+            done["refused"].append(name)
+    return done
+
+
+def _renew(at: Installation, enrolment: Enrolment, asked: Asked, named: str, key: Ed25519PrivateKey) -> None:
+    until = dt.datetime.fromtimestamp(enrolment.until_ms / 1000, dt.UTC)
+    own, authority = pki.issue(at.pki, enrolment.endpoint, asked.request, dt.datetime.now(dt.UTC), until)
+    sealed = certificates.seal(own, authority, recipient(enrolment.receipt_key), named)
+    desk.publish(
+        at, fleet.ENROLLER, [("control.certificate.v1", named.encode(), trust.sign(Issued(at.site, named, sealed), [key]))]
+    )
+
+
+def _asked(
+    at: Installation, knowledge: Knowledge
+) -> tuple[Mapping[str, tuple[Asked, str]], Mapping[str, tuple[Consent, bytes]], frozenset[str]]:
+    """The newest wish of each endpoint with its digest, the newest word of each person, and what was answered already."""
+    asked: dict[str, tuple[Asked, str]] = {}
+    words: dict[str, tuple[Consent, bytes]] = {}
+    answered = set()
+    with closing(desk.open_watch(at, fleet.ENROLLER, topics=_ASKS)) as watch:
+        watch.knowledge = knowledge  # enrolments are known by now
+        until_s = time.monotonic() + desk.READ_S_MAX
+        while not watch.caught_up and time.monotonic() < until_s:
+            for record, document in watch.read(0.1):
+                match document:
+                    case Asked():
+                        asked[document.endpoint] = document, digest(load_envelope(record.value).body)
+                    case Consent() if record.value is not None:
+                        words[document.subject] = document, record.value
+                    case Issued():
+                        answered.add(document.asked)
+    return asked, words, frozenset(answered)
+
+
+def _application(unverified: bytes, site: str) -> Application:
+    claimed = load(Application, load_envelope(unverified).body)  # only to find the keys that must have signed it
+    for key in (claimed.key, claimed.person_key):
+        found, _ = trust.verify_by(verify_key(key), Application, unverified, site=site)
+    recipient(claimed.receipt_key)
+    return found
+
+
+def _check_free(knowledge: Knowledge, asks: Application, subject: str) -> None:
+    known = knowledge.enrolments.get(asks.endpoint)
+    if asks.endpoint in knowledge.revoked:
+        raise Refused(f"{asks.endpoint} was revoked: a device comes back under another name", reason="revoked")
+    if known is not None and (known.key, known.subject) != (asks.key, subject):
+        raise Refused(f"{asks.endpoint} is another device's or person's name", reason="taken")
+    if any(one.subject == subject and one.person_key != asks.person_key for one in knowledge.enrolments.values()):
+        said = "has another key already: enrol this device with --person-key, the key from their other device"
+        raise Refused(f"{subject} {said}", reason="taken")
+
+
+def _roots(at: Installation) -> dict[str, bytes]:
+    """Every root that is kept here, by digest, the oldest first."""
+    found = {path.read_bytes() for path in (at.home / "trust").glob("root*.dsse")}
+    ordered = sorted(found, key=lambda signed: load(Root, load_envelope(signed).body).version)
+    return {digest(load_envelope(signed).body): signed for signed in ordered}
+
+
+def _chain(roots: list[bytes], pin: str, site: str) -> list[bytes]:
+    """From the pinned root to the newest, each vouched for by the one before. Raises Forged (`wrong-root`)."""
+    start = next((n for n, signed in enumerate(roots) if digest(load_envelope(signed).body) == pin), None)
+    if start is None:
+        raise Forged("the bundle does not hold the root that this device pinned", reason="wrong-root")
+    root = trust.load_root(roots[start], site)
+    for signed in roots[start + 1 :]:
+        root = trust.load_next(root, signed, site)
+    return roots[start:]
+
+
+def _bundle(unverified: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(unverified[:FILE_BYTES_MAX])
+        texts = [found["enrolment"], found["issued"], *found["roots"]]
+        if set(found) != {"roots", "enrolment", "issued"} or not all(isinstance(text, str) for text in texts):
+            raise ValueError
+    except (ValueError, TypeError, KeyError, RecursionError):
+        raise Forged("the file is not a bundle", reason="malformed") from None
+    return dict(found)
+
+
+def _report(folder: Path) -> tuple[dict[str, Any], float]:
+    """What the agent last said of itself, and how many seconds ago."""
+    path = folder / "report.json"
+    try:
+        found, age_s = json.loads(path.read_bytes()), time.time() - path.stat().st_mtime
+    except (OSError, ValueError):
+        return {}, RUNNING_S + 1
+    return (found if isinstance(found, dict) else {}), age_s
+
+
+def read_file(path: Path) -> bytes:
+    """What was carried here. Raises Misconfigured."""
+    try:
+        with path.open("rb") as file:
+            return file.read(FILE_BYTES_MAX)
+    except OSError as error:
+        raise Misconfigured(f"{path} cannot be read ({type(error).__name__})") from None
+
+
+def applicant_here(at: Installation, name: str) -> str:
+    """The endpoint named, or the only one whose keys were made here. Raises Misconfigured."""
+    found = sorted(path.parent.name for path in (at.home / "endpoints").glob("*/device.key"))
+    if name in found or (not name and len(found) == 1):
+        return name or found[0]
+    raise Misconfigured(f"say which endpoint with --endpoint; here are: {', '.join(found) or 'none'}")
