@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import jsonschema
@@ -124,6 +125,49 @@ def test_a_unit_is_accepted_by_systemd_itself(path: str, tmp_path: Path) -> None
     )
     ours = [line for line in done.stderr.splitlines() if unit.name in line]
     assert ours == [], done.stderr
+
+
+EXPOSURE_MAX = {"person": 25, "server": 20}
+"""Tenths, as `systemd-analyze security` counts: it knows no ProtectProc for a person's service, and the screen needs files."""
+
+
+@pytest.mark.parametrize("path", UNITS)
+def test_a_unit_is_not_more_exposed_than_it_must_be(path: str, tmp_path: Path) -> None:
+    analyze = shutil.which("systemd-analyze")
+    if analyze is None:
+        pytest.skip("systemd-analyze is not on this machine; the tests beside this one read the units all the same")
+    unit = tmp_path / Path(path).name
+    unit.write_text(OUTPUTS[path])
+    most = EXPOSURE_MAX["person" if "WantedBy=default.target" in OUTPUTS[path] else "server"]
+    words = [analyze, "security", "--no-pager", "--offline=yes", f"--threshold={most}", str(unit)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout[-200:] + done.stderr
+
+
+def test_the_agent_runs_where_no_memory_may_be_both_written_and_executed() -> None:
+    """As its unit says, by the kernel's own switch (prctl 65, Linux 6.3): with the libraries that bring machine code of theirs."""
+    code = """if True:
+        import ctypes, mmap, sys
+        if ctypes.CDLL(None).prctl(65, 1, 0, 0, 0) != 0:
+            sys.exit(77)
+        try:
+            mmap.mmap(-1, 4096, prot=7)
+        except OSError:
+            pass
+        else:
+            sys.exit("the switch does nothing")
+        import Xlib.display, confluent_kafka, fastavro
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+        from byleave.producers.main import main
+        Ed25519PrivateKey.generate().sign(b"x")
+        confluent_kafka.Producer({"bootstrap.servers": "127.0.0.1:1", "error_cb": print, "log_level": 0}).poll(0.1)
+        ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int)(abs)(-1)
+        main(["--help"])
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    if done.returncode == 77:
+        pytest.skip("this kernel has no such switch")
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_agents_unit_gives_what_the_agent_cannot_start_without(capsys: pytest.CaptureFixture[str]) -> None:
