@@ -34,6 +34,8 @@ from byleave.producers.focus_hold import FocusHold
 from byleave.producers.gate import Switches
 from byleave.producers.hooks.source import Observed, Source
 from byleave.producers.outbox import Outbox
+from byleave.producers.person.ring import Ring
+from byleave.producers.person.today import Days
 from byleave.producers.scope import Scope
 from byleave.producers.spool import Spool
 from byleave.producers.thin import Thinner
@@ -65,6 +67,7 @@ class Books:
     thinner: Thinner
     batcher: Batcher
     sealer: Sealer = field(repr=False)
+    app: str = ""
 
 
 @dataclass(slots=True)
@@ -98,6 +101,7 @@ class Agent:
         say: Callable[[str, bytes], None],
         clock: Callable[[], int],
         randomness: Randomness,
+        days: Days | None = None,
     ) -> None:
         self._me, self._knowledge, self._source, self._spool, self._outbox = identity, knowledge, source, spool, outbox
         self._say, self._clock, self._randomness = say, clock, randomness
@@ -109,6 +113,7 @@ class Agent:
         self.ack_prev = identity.ack_prev
         self.halt: dict[str, Any] | None = None
         self.counts = Counts()
+        self.ring, self.days = Ring(), days or Days()
         self.observed = 0
         """Events that the last turn took."""
 
@@ -137,6 +142,7 @@ class Agent:
     def turn(self, switches: Switches, *, caught_up: bool, timeout_s: float) -> None:
         """One turn: decide, obey, ask, collect for at most `timeout_s`."""
         now, self.observed = self._clock(), 0
+        self.ring.forget(now)
         if self._spool.full and now >= self._room_at_ms:
             self._room_at_ms = now + ROOM_AGAIN_MS
             self._spool.find_room()
@@ -200,6 +206,7 @@ class Agent:
                 self._close(output.boundary)
             case window.ThrowAway():
                 self.counts.uncertain += self._outbox.throw_away()
+                self.ring.clear()
             case window.Dispose():
                 self._disposed = self._dispose(output.buffer)
             case window.Acknowledge():
@@ -228,7 +235,9 @@ class Agent:
         books, self._books = self._books, None
         if books is None:
             return
+        drops = books.hold.drops
         books.hold.drop()
+        self.days.add(near_focus=books.hold.drops - drops)
         for event in books.thinner.flush():
             self._take(books, event)
         self._keep(books, books.batcher.end(boundary, self._service_ms(self._clock())))
@@ -270,7 +279,7 @@ class Agent:
     # -- events ---------------------------------------------------------------------------------------------------------
 
     def _collect(self, session: Books, observed: Iterable[Observed]) -> None:
-        before, dropped = session.batcher.seq_next, session.scope.dropped
+        before, dropped, drops = session.batcher.seq_next, session.scope.dropped, session.hold.drops
         lost = self._source.take_lost()
         if lost:
             session.hold.lose()
@@ -292,6 +301,7 @@ class Agent:
         self._spool.note(session.batcher.seq_next, self._service_ms(now))
         metrics.CAPTURED.inc(session.batcher.seq_next - before)
         metrics.OUT_OF_SCOPE.inc(session.scope.dropped - dropped)
+        self.days.add(captured=lost, gaps=lost, near_focus=session.hold.drops - drops)
 
     def _see(self, session: Books, observed: Observed) -> None:
         admitted = session.scope.admit(observed)
@@ -300,11 +310,15 @@ class Agent:
                 self._take(session, event)
             for cut in session.batcher.boundary(Boundary.FOCUS):
                 self._keep(session, cut)
+            self.days.see(observed.window)
+            session.app = session.scope.application
         if admitted is not None:
             for event in session.thinner.feed(admitted):
                 self._take(session, event)
 
     def _take(self, session: Books, observed: Observed) -> None:
+        for account in (self.ring, self.days):
+            account.take(observed, session.app)
         for cut in session.batcher.add(observed, self._service_ms(min(observed.at_ms, self._clock()))):
             self._keep(session, cut)
 
@@ -312,6 +326,7 @@ class Agent:
         value = session.sealer.seal(cut, self._source.screen, self._clock())
         if not self._spool.keep(cut, value):
             session.batcher.refuse(cut)
+            self.days.add(gaps=len(cut.events))
             metrics.SPOOL_GAPS.inc(len(cut.events))
         metrics.SPOOLED_BYTES.set(self._spool.bytes)
 

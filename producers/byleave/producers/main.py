@@ -9,6 +9,7 @@ device.key, enrolment.dsse, consent.dsse (read), floor.json, acks.json, report.j
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import hashlib
 import json
 import os
@@ -43,9 +44,11 @@ from byleave.producers.hooks.replay import replay
 from byleave.producers.hooks.source import POLL_EVENTS_MAX, Source
 from byleave.producers.inquiries import Inquiries
 from byleave.producers.outbox import Outbox
-from byleave.producers.person import pause
+from byleave.producers.person import pause, today
 from byleave.producers.person.indicator import Indicator
 from byleave.producers.person.page import serve
+from byleave.producers.person.ring import told
+from byleave.producers.person.today import Days
 from byleave.producers.renewal import OLD_MS, Renewal
 from byleave.producers.spool import Spool
 from byleave.producers.voice import Voice
@@ -56,7 +59,9 @@ WAIT_S, AWAKE_S, BUSY_S, STIR_S = 1.2, 0.5, 0.05, 0.6
 so seen at once; an event has the time at which it happened, whenever it is fetched. At rest a beacon ends the wait first. So
 does, within STIR_S, what the person does (a question, a file in this folder), and the end of the capture process."""
 AWAKE_MS = 5_000
-REPORT_MS = 1_000
+REPORT_MS, DAYS_MS = 1_000, 60_000
+DAY = "%Y-%m-%d"
+_PR_SET_DUMPABLE = 4
 REPORT_BYTES = 4_096
 """Least size of `report.json`, so that it can be written over where there is no room for another."""
 TURN_MS_MAX = 30_000
@@ -93,7 +98,7 @@ class Process:
         self._voice = Voice(lambda: KafkaPublisher(self._connection), installation.topic, name)
         self.agent = Agent(
             Identity(endpoint, key, own_digest(), self._ack_prev, own_version()), self.knowledge, source, spool, self._outbox,
-            say=self._voice.say, clock=boot_ms, randomness=os.urandom,
+            say=self._voice.say, clock=boot_ms, randomness=os.urandom, days=Days(_read_days(self._folder)),
         )  # fmt: skip
         self._renewal = Renewal(installation.pki, self._folder, installation.site, endpoint, key, self._voice.say)
         self._hear_anew_ms = 0
@@ -107,6 +112,8 @@ class Process:
         self._inquiries: Inquiries | None = None
         self.questions: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {"status": lambda _: self.agent.report()}
         """What this person's own programs may ask, by name."""
+        self.questions |= {"show": self._recent, "today": lambda _: self.agent.days.report(time.strftime(DAY))}
+        self._days, self._days_ms = b"", 0
 
     @property
     def caught_up(self) -> bool:
@@ -132,6 +139,9 @@ class Process:
         paused = paused or self._paused or boot_ms() - self.turned_ms > ASLEEP_MS
         self.agent.turn(replace(self._switches(paused), full=not kept), caught_up=self.caught_up, timeout_s=0.0)
         now = self.turned_ms = boot_ms()
+        self.agent.days.turn_to(time.strftime(DAY))
+        if now - self._days_ms >= DAYS_MS:
+            self._keep_days()
         self._show(now)
         if paused:
             self._fall_silent()
@@ -149,6 +159,19 @@ class Process:
             metrics.LEASE_LEFT.set(self.agent.lease_left_ms / 1000)
             metrics.PROGRESS.set(time.time())
 
+    def _recent(self, question: dict[str, Any]) -> dict[str, Any]:
+        """What was taken in the last `last_s` seconds, as lines."""
+        now, last_ms = boot_ms(), 1_000 * int(question["last_s"])
+        return {"lines": [told(line, now, time.time()) for line in self.agent.ring.lines(now - last_ms)]}
+
+    def _keep_days(self) -> None:
+        """No more than a minute of the day's account is lost with the process."""
+        self._days_ms, days = boot_ms(), self.agent.days.dump()
+        if days != self._days:
+            with contextlib.suppress(OSError):
+                replace_file(self._folder / today.FILE, days)
+                self._days = days
+
     @property
     def drained(self) -> bool:
         return self._outbox.idle and self._voice.idle
@@ -165,6 +188,7 @@ class Process:
         self._voice.close()
         if self._watch is not None:
             self._watch.close()
+        self._keep_days()
         self.report()
 
     def _show(self, now_ms: int) -> None:
@@ -290,6 +314,16 @@ class Process:
             raise Misconfigured(f"{path} is not the enrolment of {self._endpoint} with the key in device.key: enrol it again")
 
 
+def harden() -> None:
+    """Nobody debugs this process or gets a core dump of it, where the system can forbid it: its memory holds what was typed."""
+    if os.name == "posix":
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
 def own_digest() -> str:
     """SHA-256 over the agent's own files, so that a grant can say which agent it was given to."""
     found = hashlib.sha256()
@@ -330,6 +364,7 @@ def main(argv: list[str]) -> int:
 
 
 def _work(running: role.Role, options: Namespace) -> None:
+    harden()
     source = build_source(options.source, options.speed)
     chord.chord(options.pause_keys)
     if isinstance(source, LiveSource):
@@ -353,6 +388,12 @@ def _work(running: role.Role, options: Namespace) -> None:
             process.close()
     if options.once and source.exhausted:
         role.say(**process.agent.report())
+
+
+def _read_days(folder: Path) -> bytes:
+    with contextlib.suppress(OSError):
+        return (folder / today.FILE).read_bytes()
+    return b"{}"
 
 
 def _read(path: Path) -> bytes:

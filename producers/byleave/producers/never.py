@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib import resources
+from typing import NamedTuple
 
 from byleave.core.events import Window
 
@@ -19,21 +20,39 @@ def _words(text: str) -> str:
 
 
 def _any_of(entries: Iterable[str]) -> re.Pattern[str]:
-    return re.compile("|".join(re.escape(_words(entry)) for entry in entries))
+    return re.compile("|".join(re.escape(_words(entry)) for entry in entries) or "(?!)")
+
+
+class _Part(NamedTuple):
+    classes: re.Pattern[str]
+    titles: re.Pattern[str]
+    sites: tuple[str, ...]
+    terminals: re.Pattern[str]
+    commands: re.Pattern[str]
+
+
+def _part(found: Mapping[str, list[str]]) -> _Part:
+    sites = tuple(f".{site}" for site in found.get("sites", ()))
+    return _Part(*(sites if name == "sites" else _any_of(found.get(name, ())) for name in _Part._fields))  # type: ignore[arg-type]
 
 
 _LIST = tomllib.loads(resources.files("byleave.producers").joinpath("never.toml").read_text("utf-8"))
-_CLASSES, _TITLES, _SITES = _any_of(_LIST["classes"]), _any_of(_LIST["titles"]), tuple(f".{site}" for site in _LIST["sites"])
-_TERMINALS, _COMMANDS = _any_of(_LIST["terminal"]["classes"]), _any_of(_LIST["terminal"]["commands"])
+_PARTS = {name: _part(found) for name, found in _LIST.items()}
+_PASSWORD = "password"  # noqa: S105 - a part's name
 
 
 def forbids(window: Window) -> bool:
     """Whether nothing may be captured, nor counted, while this window has the focus; a password prompt counts as one."""
-    app, title = _words(window.app), _words(window.title)
-    return bool(
-        window.secure
-        or _CLASSES.search(app)
-        or _TITLES.search(title)
-        or f".{window.site.lower().rstrip('.')}".endswith(_SITES)
-        or (_TERMINALS.search(app) and _COMMANDS.search(title))
-    )
+    return window.secure or category(window) is not None
+
+
+def category(window: Window) -> str | None:
+    """The part of `never.toml` that it falls under, or None. Of a secure window the title is that part's name, if anything."""
+    if window.secure:
+        return window.title if window.title in _PARTS else _PASSWORD
+    app, title, site = _words(window.app), _words(window.title), f".{window.site.lower().rstrip('.')}"
+    for name, part in _PARTS.items():
+        command = part.terminals.search(app) and part.commands.search(title)
+        if part.classes.search(app) or part.titles.search(title) or site.endswith(part.sites) or command:
+            return name
+    return None

@@ -35,6 +35,11 @@ class Scope:
         self._down: set[str | int] = set()
         self.dropped = 0
 
+    @property
+    def application(self) -> str:
+        """The application that events are admitted of now, or nothing."""
+        return self._window.app if self._window is not None and self._inside else ""
+
     def admit(self, event: Observed) -> Observed | None:
         """The event as it may be captured, or None. A FOCUS decides for what follows it."""
         if event.kind is Kind.FOCUS:

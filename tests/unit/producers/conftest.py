@@ -46,6 +46,7 @@ from byleave.producers.agent import Agent, Identity
 from byleave.producers.gate import Switches
 from byleave.producers.hooks.source import Source
 from byleave.producers.outbox import Outbox
+from byleave.producers.person.today import Days
 from byleave.producers.spool import Spool
 
 SITE = "byleave."
@@ -201,7 +202,7 @@ class World:
 class Bench:
     """An agent on a World, turned by hand."""
 
-    def __init__(self, world: World, source: Source, spool_bytes: int = 1 << 22) -> None:
+    def __init__(self, world: World, source: Source, spool_bytes: int = 1 << 22, days: Days | None = None) -> None:
         self.world, self.source = world, source
         self.spool = Spool(world.folder / "spool", world.device, spool_bytes)
         self.outbox = Outbox(self.spool, "byleave.raw.events.v1", b"ep-a", world.broker.client)
@@ -209,6 +210,7 @@ class Bench:
         self.agent = Agent(
             identity, world.knowledge, source, self.spool, self.outbox,
             say=lambda topic, value: world.said.append((topic, value)), clock=lambda: world.now, randomness=world.randomness,
+            days=days,
         )  # fmt: skip
         self.switches = Switches()
         self.caught_up = True

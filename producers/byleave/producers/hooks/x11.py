@@ -135,12 +135,14 @@ class Desktop:
         return _Ask(display=self._display.display, opcode=self._xkb, minor=minor, body=body)
 
     def window(self, window_id: int, layout: str, *, secure: bool) -> Window | None:
-        """The application window that `window_id` belongs to, or None. The title of a secure one is not read."""
+        """The application window of `window_id`, or None. A secure one's title is its part of never.toml, at most."""
         found = self._find(window_id)
         if found is None:
             return None
         owner, app = found
-        title = self._title(owner)[:TITLE_CHARS_MAX] if self._titles and not secure else ""
+        title = self._title(owner)[:TITLE_CHARS_MAX] if self._titles or secure else ""
+        if secure:
+            title = never.category(Window(0, app, title=title)) or ""
         return Window(int(owner.id) & 0x7FFFFFFF, app, title=title, layout=layout, secure=secure)
 
     def _named(self, window_id: int) -> tuple[Any, str] | None:
