@@ -360,7 +360,7 @@ def test_stop_kills_and_reaps_at_once_also_a_worker_that_is_stopped(screen: Scre
 def test_a_silent_worker_is_not_alive(started: Screen) -> None:
     assert started.source.pid is not None
     os.kill(started.source.pid, signal.SIGSTOP)
-    started.until(lambda: not started.source.alive, 2.5)
+    started.until(lambda: not started.source.alive, 3.5)
 
 
 @pytest.mark.parametrize("what", ["the X server", "the worker"])

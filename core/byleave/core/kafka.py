@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
@@ -200,7 +201,11 @@ class KafkaTail:
         first = self._consumer.poll(timeout_s)  # consume() alone would wait out its time, although a halt is there already
         if first is None:
             return []
-        return sorted_out([first, *self._consumer.consume(READ_MAX - 1, 0)], "reading control topics", self._passed)
+        found = sorted_out([first, *self._consumer.consume(READ_MAX - 1, 0)], "reading control topics", self._passed)
+        for record in found:  # the end itself is told only when the broker has nothing new for a while
+            if record.offset + 1 >= self._ends.get((record.topic, record.partition), math.inf):
+                del self._ends[record.topic, record.partition]
+        return found
 
     @property
     def caught_up(self) -> bool:

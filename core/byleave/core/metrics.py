@@ -5,8 +5,10 @@ Labels are constants (reason, stage, label of a detector, partition): never a ke
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -90,7 +92,22 @@ def serve(port: int, ready: Callable[[], bool], alive: Callable[[], bool]) -> Th
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library's parameter name
             """Silent: a request line is nobody's business."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", port), Health)
-    server.daemon_threads = True
+    server = _Server(("127.0.0.1", port), Health)
     threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
     return server
+
+
+class _Server(ThreadingHTTPServer):
+    """As the library's, which wakes up twice a second to see whether it is to end; this one sleeps until somebody asks."""
+
+    daemon_threads = True
+    _over = False
+
+    def serve_forever(self, poll_interval: float = 0.5) -> None:  # noqa: ARG002 - the library's parameter
+        while not self._over:
+            self.handle_request()
+
+    def shutdown(self) -> None:
+        self._over = True
+        with suppress(OSError):
+            socket.create_connection(self.server_address[:2], 1.0).close()

@@ -68,6 +68,11 @@ class Inquiries:
         self._socket.settimeout(None)
         threading.Thread(target=self._serve, name="inquiries", daemon=True).start()
 
+    @property
+    def waiting(self) -> bool:
+        """Whether `answer` has something to do."""
+        return not self._waiting.empty()
+
     def answer(self, answers: Answers, wait_s: float = 0.0) -> None:
         """Answers one question on this thread, if one comes within so long."""
         with suppress(queue.Empty):

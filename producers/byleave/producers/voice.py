@@ -11,6 +11,8 @@ from byleave.core.errors import Broken, Refused, Transient
 
 WAITING_MAX = 64
 RETRY_MS = 1_000
+REST_MS = 10_000
+"""A client that nobody has used for so long is closed: its threads wake up once a second for nothing."""
 
 
 class Voice:
@@ -24,7 +26,7 @@ class Voice:
         self._done: list[int] = []
         self._number = 0
         self._failed = False
-        self._wait_until_ms = 0
+        self._wait_until_ms = self._used_ms = 0
 
     @property
     def idle(self) -> bool:
@@ -40,7 +42,10 @@ class Voice:
     def pump(self, boot_ms: int) -> None:
         """Sends and takes in answers; does not block."""
         if boot_ms < self._wait_until_ms or not self._waiting:
+            if self._publisher is not None and boot_ms - self._used_ms >= REST_MS:
+                self.close()
             return
+        self._used_ms = boot_ms
         try:
             if self._publisher is None:
                 self._publisher = self._make()

@@ -23,8 +23,9 @@ from byleave.producers.hooks.source import FOCUS_HOLD_MS, POLL_EVENTS_MAX, Obser
 
 PIPE_BYTES = 1 << 20
 """Size of the queue between the processes: some 15,000 events."""
-SILENCE_MS_MAX = 1_500
-"""A worker that pulses twice a second and is silent for this long is not alive. One that ends is known at once, by its pipe."""
+SILENCE_MS_MAX = 3_000
+"""A worker that pulses every second and a half, or more often, is not alive when it is silent for this long. One that ends is
+known at once."""
 START_MS_MAX = 10_000
 REAP_S_MAX = 1.0
 WORKERS = {"x11": "byleave.producers.hooks.record_worker", "pynput": "byleave.producers.hooks.pynput_worker"}
@@ -79,6 +80,11 @@ class LiveSource:
     @property
     def exhausted(self) -> bool:
         return False
+
+    @property
+    def ended(self) -> bool:
+        """Whether the capture process is gone, as the system knows it; `alive` tells after the next `poll`."""
+        return self._worker is not None and self._worker.poll() is not None
 
     @property
     def settled_ms(self) -> int:

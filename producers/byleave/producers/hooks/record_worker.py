@@ -24,7 +24,7 @@ from byleave.core.clock import boot_ms
 from byleave.core.errors import Broken
 from byleave.core.events import Kind
 from byleave.producers.hooks.keysyms import Compose
-from byleave.producers.hooks.reporter import ENDED, KEY_MS, POINTER_MS, PULSE_S, Reporter, bind_to, open_pipe
+from byleave.producers.hooks.reporter import ENDED, KEY_MS, POINTER_MS, PULSE_S, REST_S, Reporter, bind_to, open_pipe
 from byleave.producers.hooks.source import Observed
 from byleave.producers.hooks.x11 import Desktop
 
@@ -164,13 +164,14 @@ def main(argv: list[str]) -> int:
     records, recording = Records(), _record()
     recorder = Recorder(desktop, reporter)
     recorder.ready()
-    pulse = time.monotonic()
+    pulse, moved = time.monotonic(), False
     while os.getppid() == parent:
         readable = select.select([recording, desktop], [], [], max(0.0, pulse - time.monotonic()))[0]
         if recording in readable:
             chunk = os.read(recording.fileno(), _READ_BYTES)
             if not chunk:
                 break
+            moved = True
             for found in records.feed(chunk):
                 recorder.take(*found)
             recorder.settle()
@@ -178,7 +179,7 @@ def main(argv: list[str]) -> int:
             recorder.hear()
         if time.monotonic() >= pulse:
             recorder.pulse()
-            pulse = time.monotonic() + PULSE_S
+            pulse, moved = time.monotonic() + (PULSE_S if moved else REST_S), False
     return ENDED
 
 

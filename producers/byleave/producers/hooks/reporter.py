@@ -17,8 +17,8 @@ from byleave.producers.hooks import chord, frames
 from byleave.producers.hooks.source import Observed
 from byleave.producers.hooks.x11 import Desktop, Looked
 
-PULSE_S = 0.5
-"""From one sign of life to the next."""
+PULSE_S, REST_S = 0.5, 1.5
+"""From one sign of life to the next, and to the one after that while nothing happens."""
 KEY_MS, POINTER_MS = 10, 50
 """How old the known focus may be when an event is reported; asking costs a round trip to the X server."""
 ENDED = 3
