@@ -145,7 +145,7 @@ def test_a_unit_is_not_more_exposed_than_it_must_be(path: str, tmp_path: Path) -
 
 
 def test_the_agent_runs_where_no_memory_may_be_both_written_and_executed() -> None:
-    """As its unit says, by the kernel's own switch (prctl 65, Linux 6.3): with the libraries that bring machine code of theirs."""
+    """As its unit says, by the kernel's own switch (prctl 65, Linux 6.3), with the libraries that bring machine code."""
     code = """if True:
         import ctypes, mmap, sys
         if ctypes.CDLL(None).prctl(65, 1, 0, 0, 0) != 0:
