@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +17,7 @@ app = typer.Typer(no_args_is_help=True)
 me = typer.Typer(help="What concerns you: your consent, your pause, and what was taken of you.", no_args_is_help=True)
 app.add_typer(me, name="me")
 
+_WATCH_S = 0.2
 Endpoint = Annotated[str, typer.Option(help="Your endpoint. Default: the only one of this installation.")]
 
 
@@ -81,6 +84,49 @@ def resume(endpoint: Endpoint = "", as_json: Json = False) -> None:
     report = pausing.lift(_folder(endpoint))
     then = "it captures again once it has a permit" if report["running"] else "no agent runs there now"
     say(report, f"Your pause of {report['endpoint']} is lifted; {then}.", as_json)
+
+
+@me.command("open")
+def open_page(
+    endpoint: Endpoint = "",
+    browser: Annotated[bool, typer.Option(help="Open it in your browser; otherwise only print the link.")] = True,
+    as_json: Json = False,
+) -> None:
+    """Open your own page: what is captured, what was taken, pause, take it back. Served on this machine, to you alone.
+
+    The link works once and only here. Example: byleave me open
+    """
+    import webbrowser
+
+    from byleave.producers.inquiries import ask
+
+    served = ask(_folder(endpoint), {"ask": "open"})
+    opened = browser and os.geteuid() != 0 and webbrowser.open(Path(served["file"]).as_uri())  # a browser is not for root
+    say({**served, "opened": opened}, f"{served['link']}\nIt works once, and on this machine only.", as_json)
+
+
+@me.command()
+def status(
+    endpoint: Endpoint = "",
+    watch: Annotated[bool, typer.Option("--watch", help="Go on, until ctrl+c; counts as the sign that shows capture.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Say whether something is captured here now, and why or why not.
+
+    Where the sign on the screen cannot be shown, a terminal with --watch takes its place: when it ends, capture stops.
+    Example: byleave me status --watch
+    """
+    from byleave.producers.inquiries import ask
+
+    folder, told = _folder(endpoint), ""
+    while True:
+        report = ask(folder, {"ask": "status", "watch": watch})
+        if report["answer"] != told:
+            told = str(report["answer"])
+            say(report, f"{'●' if report['capturing'] else '○'} {told}", as_json)
+        if not watch:
+            return
+        time.sleep(_WATCH_S)
 
 
 def _folder(endpoint: str) -> Path:

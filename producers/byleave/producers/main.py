@@ -47,6 +47,7 @@ from byleave.producers.outbox import Outbox
 from byleave.producers.person import pause, today
 from byleave.producers.person.indicator import Indicator
 from byleave.producers.person.page import serve
+from byleave.producers.person.page import serve
 from byleave.producers.person.ring import told
 from byleave.producers.person.today import Days
 from byleave.producers.renewal import OLD_MS, Renewal
@@ -110,8 +111,9 @@ class Process:
         self._log = structlog.get_logger()
         self.turned_ms = boot_ms()
         self._inquiries: Inquiries | None = None
-        self.questions: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {"status": lambda _: self.agent.report()}
+        self.questions: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {"status": self._status}
         """What this person's own programs may ask, by name."""
+        self._page = serve(self.questions, self.knowledge, installation, endpoint)
         self.questions |= {"show": self._recent, "today": lambda _: self.agent.days.report(time.strftime(DAY))}
         self._days, self._days_ms = b"", 0
 
@@ -182,6 +184,7 @@ class Process:
         self._source.stop()
         if self._sign is not None:
             self._sign.stop()
+        self._page.close()
         if self._inquiries is not None:
             self._inquiries.close()
         self._outbox.throw_away()
@@ -196,6 +199,11 @@ class Process:
         if self._sign is not None:
             answer = self.agent.report()["answer"]
             self._sign.tell(capturing=self.agent.capturing, sentence=answer, paused=answer == Answer.PAUSED.value, now_ms=now_ms)
+
+    def _status(self, question: dict[str, Any]) -> dict[str, Any]:
+        if question.get("watch") is True and self._sign is not None:
+            self._sign.watched(boot_ms())
+        return self.agent.report()
 
     def report(self) -> None:
         """Counts for people and for `byleave me today`; and the chain of acknowledgements, if it grew."""
@@ -329,7 +337,7 @@ def own_digest() -> str:
     found = hashlib.sha256()
     for room in ("byleave.core", "byleave.control", "byleave.producers", "byleave.schemas"):
         root = Path(str(resources.files(room)))
-        for path in sorted(path for path in root.rglob("*") if path.suffix in (".py", ".toml")):
+        for path in sorted(path for path in root.rglob("*") if path.suffix in (".py", ".toml", ".html", ".css")):
             found.update(f"{room}/{path.relative_to(root).as_posix()}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
     return found.hexdigest()
 

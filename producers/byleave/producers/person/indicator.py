@@ -21,7 +21,7 @@ SILENCE_MS_MAX = 1_000
 """A sign that beats every 0.4 s (sign.BEAT_S) and is silent for so long is not there. One that ends is known by its pipe."""
 START_MS_MAX = 10_000
 RETRY_MS_MIN, RETRY_MS_MAX = 1_000, 30_000
-WATCH_MS_MAX = 1_000
+WATCH_MS_MAX = 1_500
 REAP_S_MAX = 1.0
 _PROGRAM = "byleave.producers.person.sign"
 _READ_BYTES, _NUMBER_CHARS_MAX = 4_096, 20

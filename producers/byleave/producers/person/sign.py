@@ -27,6 +27,7 @@ from Xlib import X, display
 from byleave.core.errors import ByleaveError
 from byleave.producers.hooks.reporter import ENDED, bind_to, open_pipe
 from byleave.producers.inquiries import ask
+from byleave.producers.person import pause
 from byleave.producers.person.card import HEAD, ROW, Card, Shown, draw
 
 BEAT_S = 0.4
@@ -169,10 +170,12 @@ class Sign:
 
 
 def act(folder: Path, chosen: str) -> None:
-    """Asks the agent for what was chosen, as any program of this person may; opens the page in their browser."""
-    with suppress(ByleaveError):  # what came of it is seen on the sign
-        if chosen in ("pause", "resume"):
-            ask(folder, {"ask": chosen})
+    """Does what was chosen, as any program of this person may; opens the page in their browser."""
+    with suppress(ByleaveError, OSError):  # what came of it is seen on the sign
+        if chosen == "pause":
+            pause.pause(folder)
+        elif chosen == "resume":
+            pause.lift(folder)
         elif os.geteuid() != 0:  # a browser is not for root
             webbrowser.open(Path(str(ask(folder, {"ask": "open", "at": chosen})["file"])).as_uri())
 
