@@ -50,6 +50,7 @@ app.add_typer(run, name="run")
 _AS_IT_STANDS = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": list[str]()}
 _ROLES = {
     "agent": ("producers.main", "Capture on this endpoint, while its permit is fresh."),
+    "browser-host": ("producers.browser_host", "Tell the agent which site has the keyboard; a browser starts it."),
     "beacon": ("control.beacon_main", "Vouch once a second for the state in force."),
     "drill": ("control.drill_main", "Halt the canary once an hour, and see whether each brake holds."),
     "keyring": ("sinks.keyring_main", "Hold the keys and put every look on record."),

@@ -12,6 +12,7 @@ from dataclasses import replace
 from byleave.control.documents import Manifest
 from byleave.core.events import Kind, Window
 from byleave.producers import never
+from byleave.producers.browser import is_browser
 from byleave.producers.hooks.source import Observed
 
 WINDOWS_MAX = 4_096
@@ -53,18 +54,21 @@ class Scope:
         window = event.window
         self._window = window
         self._down.clear()  # a release in another window would tell of a key that was pressed elsewhere
-        self._counted = window is not None and not never.forbids(window)
+        unsited = bool(self._sites) and is_browser(window) and window is not None and not window.site
+        self._counted = window is not None and not unsited and not never.forbids(window)
         self._inside = (
             window is not None
             and self._counted
             and window.app.lower() in self._applications
-            and (not window.site or window.site.lower() in self._sites)
+            and (not window.site or not self._sites or window.site.lower() in self._sites)
         )
         if not self._inside or window is None or "window" not in self._kinds:
             return None
         title = window.title if "title" in self._kinds else ""
         layout = window.layout if "key" in self._kinds else ""
-        return replace(event, window=replace(window, handle=self._number(window.handle), title=title, layout=layout))
+        site = window.site if self._sites else ""
+        told = replace(window, handle=self._number(window.handle), site=site, title=title, layout=layout)
+        return replace(event, window=told)
 
     def _allows(self, event: Observed) -> bool:
         kind = "key" if event.kind in _KEYS else "pointer"

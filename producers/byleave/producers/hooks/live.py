@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 
 from byleave.core.errors import Forged, Refused
 from byleave.core.events import Screen
+from byleave.producers.browser import BrowserSites
 from byleave.producers.hooks import frames
 from byleave.producers.hooks.source import FOCUS_HOLD_MS, POLL_EVENTS_MAX, Observed
 
@@ -68,6 +69,7 @@ class LiveSource:
         self._now_ms = 0
         self._open = False
         self._lost = self._settled_ms = 0
+        self.sites = BrowserSites()
 
     @property
     def screen(self) -> Screen:
@@ -88,7 +90,7 @@ class LiveSource:
 
     @property
     def settled_ms(self) -> int:
-        return self._settled_ms
+        return self.sites.settled(self._settled_ms)
 
     @property
     def focus_hold_ms(self) -> int:
@@ -116,6 +118,7 @@ class LiveSource:
         self._heard_ms = self._now_ms = now_ms
         self._settled_ms = 0
         self._grace_ms = START_MS_MAX
+        self.sites.open(window=True)
 
     def poll(self, now_ms: int, timeout_s: float) -> Sequence[Observed]:
         self._now_ms = now_ms
@@ -128,7 +131,7 @@ class LiveSource:
                 self._open = False
                 break
             timeout_s = 0
-        return found
+        return self.sites.place(found, self._settled_ms, now_ms)
 
     def pause_by(self, keys: str, path: str) -> None:
         """From the next `start` on, the capture process makes the file `path` and ends when these keys are pressed."""
@@ -150,6 +153,7 @@ class LiveSource:
         """SIGKILL and reap: the process may be stopped, blocked or busy, it ends all the same."""
         worker = self._worker
         self._open = False
+        self.sites.open(window=False)
         if worker is None:
             return True
         worker.kill()
