@@ -8,6 +8,7 @@ import re
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,13 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
+from byleave.control.bootstrap import dev_site
 from byleave.core.errors import Refused, Transient
+from byleave.core.settings import load_installation
+from byleave.deploy import pki
+from byleave.producers.hooks.canary import canary
+from byleave.producers.inquiries import ask
+from byleave.producers.main import Process
 from byleave.producers.person import page as served
 from byleave.producers.person.page import Desk, Page
 
@@ -51,7 +58,14 @@ class Endpoint:
         if question["ask"] == "show":
             return {"lines": ["14:02:11 xterm key h", HOSTILE]}
         answer = "not capturing: paused by you, until you lift it" if self.paused else "capturing"
-        today = {"minutes": {"xterm": 61, HOSTILE: 12}, "removed": {"password": 14}, "never": {"tax": 1}}
+        today = {
+            "minutes": {"xterm": 61, HOSTILE: 0.4},
+            "counts": {"keys": 4_100},
+            "gaps": 0,
+            "near_focus": 3,
+            "removed": {"password": 14},
+            "never": {"tax": 1},
+        }
         status = {"capturing": not self.paused, "answer": answer}
         return {"status": status, "today": today, "words": WORDS, "paused": self.paused}
 
@@ -85,7 +99,20 @@ def test_a_person_opens_it_sees_what_is_so_pauses_resumes_and_withdraws_without_
     assert tab.url.endswith("/#today")
     assert not Path(opened["file"]).exists()
     text = tab.inner_text("main")
-    assert all(part in text for part in ("61 min", HOSTILE, "password\n14", "tax\n1", "Office <work>", "only in xterm"))
+    assert all(
+        part in text
+        for part in (
+            "61 min",
+            HOSTILE,
+            "under 1 min",
+            "keys\n4,100",
+            "change of window\n3",
+            "password\n14",
+            "tax\n1",
+            "Office <work>",
+            "only in xterm",
+        )
+    )
     assert "14:02:11" not in text, "the last minutes are shown on request only"
     tab.get_by_role("button", name="Pause").press("Enter")
     tab.get_by_role("heading", name="Paused", level=1).wait_for()
@@ -304,6 +331,29 @@ def test_it_ends_when_nobody_used_it_for_ten_minutes_and_a_link_begins_another(e
     assert other.send("GET", "/")[0] == 403
     other.cookie = kept
     assert other.send("GET", "/")[0] == 200
+
+
+def test_the_running_agent_serves_it_and_a_press_stops_it(tmp_path: Path) -> None:
+    pki.ensure_pki(tmp_path, ["ep-a"])
+    dev_site(tmp_path, "byleave.", [("ep-a", "subject-a", "team-1")], 1_800_000_000_000, os.urandom, consent=True)
+    process = Process(load_installation({"BYLEAVE_HOME": str(tmp_path)}), "ep-a", canary(), lambda _: False)
+    folder, told = tmp_path / "endpoints" / "ep-a", list[object]()
+
+    def visit() -> None:
+        client = Client(ask(folder, {"ask": "open"})["link"])
+        client.enter()
+        told.extend((client.send("GET", "/")[2], client.press("/pause"), client.send("GET", "/")[2]))
+
+    process.listen()
+    visitor = threading.Thread(target=visit)
+    visitor.start()
+    while visitor.is_alive():
+        process._inquiries.answer(process.questions, 0.01)
+    process.close()
+    before, pressed, after = told
+    assert ("<h1>" in before, "Paused" in before, pressed, "Paused" in after) == (True, False, 303, True)
+    assert (folder / "pause").exists()
+    assert not (folder / served.FILE).exists()
 
 
 def test_what_cannot_be_done_or_known_is_said(endpoint: Endpoint, person: Client) -> None:

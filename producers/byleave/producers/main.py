@@ -47,7 +47,6 @@ from byleave.producers.outbox import Outbox
 from byleave.producers.person import pause, today
 from byleave.producers.person.indicator import Indicator
 from byleave.producers.person.page import serve
-from byleave.producers.person.page import serve
 from byleave.producers.person.ring import told
 from byleave.producers.person.today import Days
 from byleave.producers.renewal import OLD_MS, Renewal
@@ -69,8 +68,8 @@ TURN_MS_MAX = 30_000
 """A loop that did not come round for so long is not alive."""
 ASLEEP_MS = 10_000
 """After a turn that took so long every lease is over: the machine slept, and comes back as from a pause."""
-_AT_REST = {"fetch.wait.max.ms": 250}
-"""How long a broker that has nothing new lets us wait; it answers at once when it has."""
+_AT_REST = {"fetch.wait.max.ms": 1_500}
+"""How long a broker that has nothing new lets us wait; it answers at once when it has, and a beacon a second is soon enough."""
 _DELIVERY = {"message.timeout.ms": 30_000, "enable.gapless.guarantee": True}
 
 
@@ -106,16 +105,16 @@ class Process:
         self._source = source
         self._sign = Indicator(os.environ, self._folder) if isinstance(source, LiveSource) else None
         self._reported_ms = 0
-        self._told, self._reported, self._shown = "", b"", False
-        self._wait_s = WAIT_S
+        self._told, self._reported, self._shown = "", dict[str, Any](), False
+        self._wait_s, self._awake_ms = WAIT_S, -AWAKE_MS
         self._log = structlog.get_logger()
         self.turned_ms = boot_ms()
         self._inquiries: Inquiries | None = None
         self.questions: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {"status": self._status}
         """What this person's own programs may ask, by name."""
-        self._page = serve(self.questions, self.knowledge, installation, endpoint)
         self.questions |= {"show": self._recent, "today": lambda _: self.agent.days.report(time.strftime(DAY))}
         self._days, self._days_ms = b"", 0
+        self._page = serve(self.questions, self.knowledge, installation, endpoint)
 
     @property
     def caught_up(self) -> bool:
@@ -200,8 +199,8 @@ class Process:
     def _show(self, now_ms: int) -> None:
         """What is live is shown to the person, from the capture process and not from what is meant to be."""
         if self._sign is not None:
-            answer = self.agent.report()["answer"]
-            self._sign.tell(capturing=self.agent.capturing, sentence=answer, paused=answer == Answer.PAUSED.value, now_ms=now_ms)
+            answer, capturing = self.agent.report()["answer"], self.agent.capturing
+            self._sign.tell(capturing=capturing, sentence=answer, paused=answer == Answer.PAUSED.value, now_ms=now_ms)
 
     def _status(self, question: dict[str, Any]) -> dict[str, Any]:
         if question.get("watch") is True and self._sign is not None:
@@ -214,13 +213,15 @@ class Process:
         if report["answer"] != self._told:
             self._told = report["answer"]
             self._log.info("gate", state=Answer(self._told).name)
-        text, path = json.dumps(report, sort_keys=True).encode().ljust(REPORT_BYTES), self._folder / "report.json"
-        try:
-            if text == self._reported and path.exists():
+        path = self._folder / "report.json"
+        if report == self._reported and self.agent.ack_prev == self._ack_prev:
+            with contextlib.suppress(OSError):
                 os.utime(path)  # its time says that we live
-            else:
-                replace_file(path, text)
-                self._reported = text
+                return
+        text = json.dumps(report, sort_keys=True).encode().ljust(REPORT_BYTES)
+        try:
+            replace_file(path, text)
+            self._reported = report
             if self.agent.ack_prev != self._ack_prev:
                 replace_file(self._folder / "acks.json", json.dumps({"prev": self.agent.ack_prev}).encode())
                 self._ack_prev = self.agent.ack_prev
@@ -269,7 +270,7 @@ class Process:
                 group = self._installation.topic(f"endpoint-{self._endpoint}")
                 tail = KafkaTail(self._connection, group, topics, **_AT_REST)
                 self._watch = ControlWatch(tail, self.knowledge, self._installation.site, pin=self._pin)
-            return self._watch.pump(timeout_s)
+            return self._hear(self._watch, timeout_s)
         except (Transient, Broken) as error:  # without news the lease ends by itself
             if self._watch is not None and (isinstance(error, Broken) or self.knowledge.root is not self._root):
                 self._watch.close()
@@ -277,6 +278,20 @@ class Process:
                 self.knowledge.restart()  # what is not on the topics any more is no permission
             self._stopped(WAIT_S)
             return []
+
+    def _hear(self, watch: ControlWatch, timeout_s: float) -> list[Any]:
+        until_s, before = time.monotonic() + timeout_s, self._folder.stat().st_mtime_ns
+        while True:
+            left_s = until_s - time.monotonic()
+            found = watch.pump(max(0.0, min(STIR_S, left_s)))
+            if found or left_s <= STIR_S or self._stirred or os.stat(self._folder).st_mtime_ns != before:
+                return found
+
+    @property
+    def _stirred(self) -> bool:
+        asked = self._inquiries is not None and self._inquiries.waiting
+        lost = self._sign is not None and self._sign.lost(boot_ms())
+        return asked or lost or (isinstance(self._source, LiveSource) and self._source.ended)
 
     def _pin(self, signed: bytes) -> None:
         pin_root(self._installation.home, signed)

@@ -5,7 +5,7 @@ It says what it does not know: a part whose answer is missing says so instead of
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from importlib import resources
@@ -18,6 +18,7 @@ _STATES = {
     "paused": ("Paused", "resume", "Resume"),
     "off": ("Not recorded", "pause", "Pause"),
 }
+_NUMBERS = {"gaps": "lost, and said so", "near_focus": "dropped at a change of window"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,8 @@ def _today(today: Any) -> str:
     if not isinstance(today, Mapping):
         return _section("today", "Today", _p("This agent keeps no account of the day."))
     minutes = {str(app): float(spent) for app, spent in dict(today.get("minutes", {})).items()}
-    taken = _bars(minutes) if minutes else _p("Nothing was taken today.")
+    numbers = {label: today[name] for name, label in _NUMBERS.items() if today.get(name)}
+    taken = _bars(minutes) + _counts({**today.get("counts", {}), **numbers}) if minutes else _p("Nothing was taken today.")
     removed = _counts(today.get("removed", {})) or _p("No account of the redactor has come in for today yet.")
     never = _counts(today.get("never", {})) or _p("Nothing of the kind came up.")
     return (
@@ -96,12 +98,13 @@ def _bars(minutes: Mapping[str, float]) -> str:
 
 def _bar(app: str, minutes: float, percent: float) -> str:
     bar = f'<svg aria-hidden="true"><rect width="{percent:.1f}%" height="100%"></rect></svg>'
-    return f"<li><span>{escape(app)}</span><span>{minutes:,.0f} min</span>{bar}</li>"
+    told = f"{minutes:,.0f}" if minutes >= 1 else "under 1"
+    return f"<li><span>{escape(app)}</span><span>{told} min</span>{bar}</li>"
 
 
 def _counts(counts: Mapping[str, Any]) -> str:
-    rows: Iterable[tuple[str, Any]] = sorted(counts.items())
-    told = "".join(f"<dt>{escape(str(name))}</dt><dd class='number'>{int(count):,}</dd>" for name, count in rows)
+    rows = [f"<dt>{escape(str(name))}</dt><dd class='number'>{int(count):,}</dd>" for name, count in sorted(counts.items())]
+    told = "".join(rows)
     return f'<dl class="counts">{told}</dl>' if told else ""
 
 
