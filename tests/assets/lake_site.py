@@ -111,9 +111,9 @@ class LakeSite:
         roles.append(Role("redactor", (public_hex(self.redactor),), ("test",), 1, 1))
         self.root = Root(self.site, 1, FAR_MS, tuple(roles))
         readers = (Reader("ml", 1, PURPOSE), Reader("ml", 2, PURPOSE), Reader("review", 3, "review"))
-        document = Manifest(self.site, "a test", ("pointer", "key"), ("xterm",), (), (PURPOSE, "review"), readers, 30, "d", "l",
-                            0, FAR_MS)  # fmt: skip
-        self.manifest = trust.sign(document, [self.signer])
+        kinds, purposes = ("pointer", "key", "window"), (PURPOSE, "review")
+        self.document = Manifest(self.site, "a test", kinds, ("xterm",), (), purposes, readers, 30, "d", "l", 0, FAR_MS)
+        self.manifest = trust.sign(self.document, [self.signer])
         self.manifest_digest = trust.verify(self.root, "manifest", Manifest, self.manifest, site=self.site)[1]
         path = self.home / "trust" / "root.dsse"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -183,7 +183,7 @@ class LakeSite:
         always = fence or (lambda _: Admitted(self.now_ms))
         redactor = [self.redactor.public_key()]
         sink = Sink(self.lake, As(keyring, "sink"), redactor, always, refuse, site=self.site, random_bytes=os.urandom,
-                    standing=lambda: self.standing)  # fmt: skip
+                    standing=lambda: self.standing, manifests=lambda: {self.manifest_digest: self.document})  # fmt: skip
         return sink, reasons
 
     def value(

@@ -70,7 +70,8 @@ class Site:
         self.open = X25519PrivateKey.from_private_bytes(b"redactor opens".ljust(32, b"."))
         self.state_key = b"state key of a test".ljust(32, b".")
         self.manifest = d.Manifest(
-            self.name, "test", self.kinds, self.applications, (), ("train-assistant",), (), 30, "dpia", "none",
+            self.name, "test", self.kinds, self.applications, (), ("train-assistant",),
+            (d.Reader("ml", 2, "train-assistant"),), 30, "dpia", "none",
             self.base_ms, self.base_ms + 20 * DAY_MS,
         )  # fmt: skip
         self.manifest_digest = d.digest(d.dump(self.manifest))

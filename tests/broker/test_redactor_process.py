@@ -88,15 +88,17 @@ def test_each_bad_record_is_refused_and_named_and_the_redactor_goes_on(stage: St
     redactor = stage.redactor()
     stage.beacon(now_ms() + 5_000)
     stage.all_ended(1)
-    stage.until("refused.v1", enough(12))
+    stage.until("refused.v1", enough(13))
     redactor_errors = stage.log.read_text()
     stop(redactor)
     refusals = stage.refusals()
     reasons = Counter(refusal["reason"] for refusal in refusals)
-    assert reasons == Counter([*bad, "duplicate-sequence", "outside-manifest", "out-of-order", "unknown-endpoint", "wrong-key"])
+    assert reasons == Counter(
+        [*bad, "duplicate-sequence", "outside-manifest", "drift", "out-of-order", "unknown-endpoint", "wrong-key"]
+    )
     stands = {(record.partition, record.offset) for record in stage.raw()}
     named = {(refusal["partition"], refusal["offset"]) for refusal in refusals}
-    assert len(named) == 12
+    assert len(named) == 13
     assert named < stands
     everything = redactor_errors.encode() + b"".join(
         record.value or b"" for record in stage.read(*OUTPUTS, "refused.v1", "account.v1", "redactor.state.v1")

@@ -23,10 +23,11 @@ from byleave.core.topics import ENDPOINT
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """The manifest in force for an endpoint, verified, and its digest."""
+    """The manifest in force for an endpoint, verified, its digest, and whose signatures it bears."""
 
     manifest: Manifest
     named: str
+    owners: str
 
 
 def endpoint_here(home: Path, name: str) -> str:
@@ -48,7 +49,9 @@ def read_offer(at: Installation, endpoint: str) -> Offer:
     run = knowledge.leave(endpoint, wall_ms())
     if run is None:
         raise Refused(f"no state in force lets {endpoint} capture: there is nothing to agree to", reason="no-run")
-    return Offer(knowledge.manifests[run.manifest], run.manifest)
+    role = trust.role_of(knowledge.root, "manifest")
+    owners = f"by {role.threshold} keys or more, of {role.groups_min} or more of {', '.join(sorted(set(role.groups)))}"
+    return Offer(knowledge.manifests[run.manifest], run.manifest, owners)
 
 
 def agree(at: Installation, endpoint: str, offer: Offer) -> dict[str, Any]:

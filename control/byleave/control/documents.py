@@ -76,6 +76,7 @@ class Manifest:
     """What may be collected, why, kept how long, read by whom: what the person signs for (P1)."""
 
     TYPE = "application/vnd.byleave.manifest.v1+json"
+    LATER = frozenset({"fields", "dpia_sha256"})
     site: str
     title: str
     kinds: tuple[str, ...]
@@ -88,9 +89,13 @@ class Manifest:
     retention_days: int
     dpia: str
     less_intrusive: str
-    """Which less intrusive means were weighed, and why they do not do."""
+    """Which less intrusive means were weighed, and why they do not do. Empty: nobody believes the manifest."""
     issued_ms: int
     expires_ms: int
+    fields: tuple[str, ...] = ()
+    """What of each kind, by the names of `promised.FIELDS`. Empty, as in the first version: all of its kinds."""
+    dpia_sha256: str = ""
+    """Of the text of the assessment that `dpia` names, hex."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any
 
-from byleave.control import trust
+from byleave.control import promised, trust
 from byleave.control.documents import (
     CANARY,
     Ack,
@@ -252,6 +252,8 @@ class Knowledge(Orders):
 
     def _learn_manifest(self, unverified: bytes | None) -> Manifest:
         manifest, found = self._verify("manifest", Manifest, unverified)
+        if not promised.complete(manifest):
+            raise Refused("a manifest without its assessment or the less intrusive means", reason="incomplete")
         self._manifests[found] = manifest
         return manifest
 

@@ -12,13 +12,14 @@ Refuses   `stale-proposal` (the state in force is another one by now), `not-the-
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from byleave.control import trust, wording
+from byleave.control import promised, trust, wording
 from byleave.control.documents import Halt, LevelPolicy, Manifest, Role, Root, State, digest, dump, load
 from byleave.control.knowledge import Knowledge
 from byleave.control.resume import next_state
@@ -108,17 +109,39 @@ def load_proposal(unverified: bytes, site: str) -> Proposal:
 
 
 def described_manifest(told: Mapping[str, Any], site: str, now_ms: int) -> Manifest:
-    """A manifest from what its owners wrote; site, issue and end may be left out (90 days). Raises Misconfigured."""
+    """A manifest from what its owners wrote. Left out may be site, issue, end (90 days), and the fields: all of its kinds.
+
+    Raises Misconfigured: one sentence for the first thing that is wrong.
+    """
     defaults = {"site": site, "issued_ms": now_ms, "expires_ms": now_ms + MANIFEST_MS, "sites": []}
     try:
+        defaults["fields"] = promised.fields_of(told.get("kinds", ()))
         manifest = load(Manifest, json.dumps({**defaults, **told}).encode())
     except (Forged, TypeError):
         raise Misconfigured("a manifest needs exactly the fields of docs/formats/control.md, each of its type") from None
-    if set(manifest.kinds) - wording.KINDS.keys() or any(r.purpose not in manifest.purposes for r in manifest.readers):
-        raise Misconfigured(f"its kinds are of {', '.join(wording.KINDS)}, and each reader's purpose is one of its purposes")
-    if manifest.site != site or manifest.expires_ms <= now_ms:
-        raise Misconfigured("the manifest is of another site, or has run out already")
+    for wrong, said in _faults(manifest, site, now_ms):
+        if wrong:
+            raise Misconfigured(said)
     return manifest
+
+
+def _faults(manifest: Manifest, site: str, now_ms: int) -> Iterator[tuple[bool, str]]:
+    kinds, fields = set(manifest.kinds), set(manifest.fields)
+    known = promised.fields_of(kinds)
+    yield not kinds or bool(kinds - wording.KINDS.keys()), f"its kinds are one or more of {', '.join(wording.KINDS)}"
+    empty = kinds - {name.partition(".")[0] for name in fields}
+    yield bool(fields - set(known) or empty), f"its fields are of {', '.join(known)}, and of each kind at least one"
+    foreign = not manifest.readers or any(reader.purpose not in manifest.purposes for reader in manifest.readers)
+    yield foreign, "it names its readers, and each reader's purpose is one of its purposes"
+    hashed = re.fullmatch("[0-9a-f]{64}", manifest.dpia_sha256)
+    yield (
+        not hashed,
+        "dpia_sha256 must be the SHA-256 of the assessment that dpia names: 64 hex digits, as sha256sum prints them",
+    )
+    said = "it must name its assessment (dpia) and say which less intrusive means were weighed, and why they do not do"
+    yield not promised.complete(manifest), said
+    over = manifest.site != site or manifest.expires_ms <= now_ms
+    yield over, "the manifest is of another site, or has run out already"
 
 
 def _roles(document: Any, root: Root | None, following: Root | None) -> tuple[Role, ...]:

@@ -8,7 +8,7 @@ Promises  nothing that matters is left out: what is signed for stands in these l
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 from byleave.control.documents import Halt, LevelPolicy, Manifest, Role, Root, Run, Scope, State
 from byleave.control.knowledge import Knowledge
@@ -18,19 +18,46 @@ KINDS = {
     "key": "which keys are pressed",
     "window": "which application is in front",
     "title": "the titles of windows",
+    "target": "what a click was on",
+    "task": "what you say that you are about to do",
 }
+FIELDS = {
+    "pointer.x": "how far right", "pointer.y": "how far down", "pointer.button": "which button",
+    "pointer.wheel": "how far the wheel turns", "key.key": "which key", "key.modifiers": "what is held with it",
+    "key.layout": "the keyboard's layout", "window.app": "its name", "window.site": "which site a browser shows",
+    "window.number": "a number for each window", "title.title": "the whole title",
+    "target.role": "button, link or the like", "target.box": "where it is in its window", "target.label": "what it is called",
+    "task.text": "your words",
+}  # fmt: skip
+NEVER = (
+    "password fields and prompts, password managers, private windows, locked screens, and pages and windows of tax, health, "
+    "banks, pay, staff matters and unions"
+)
+"""What `never.toml` of the endpoint keeps out of every capture."""
 
 
-def plain_words(manifest: Manifest) -> Iterator[str]:
-    """The manifest for the person who is asked: all of it, nothing else."""
+def plain_words(manifest: Manifest, owners: str = "") -> Iterator[str]:
+    """The manifest for the person who is asked: all of it, whose signatures it bears, and what it cannot reach."""
     yield shown(manifest.title)
-    yield "  What:     " + "; ".join(KINDS.get(kind, shown(kind)) for kind in manifest.kinds)
+    yield from ("  What:     " + _taken(kind, manifest.fields) for kind in manifest.kinds)
     yield "  Where:    only in " + shown(", ".join((*manifest.applications, *manifest.sites))) + "; nowhere else"
+    yield f"  Never:    {NEVER}, whatever anybody signs"
     yield "  Why:      " + shown(", ".join(manifest.purposes))
     yield "  Who:      " + shown("; ".join(f"{r.principal} reads level {r.level} for {r.purpose}" for r in manifest.readers))
-    yield f"  How long: {manifest.retention_days} days"
-    yield f"  Assessed: {shown(manifest.dpia)}. {shown(manifest.less_intrusive)}"
-    yield "  You can pause at any time, and take this back at any time, without giving a reason."
+    yield f"  How long: kept {manifest.retention_days} days; taken until {_day(manifest.expires_ms)} at most"
+    hashed = f" (SHA-256 of its text: {shown(manifest.dpia_sha256)})" if manifest.dpia_sha256 else ""
+    yield f"  Assessed: {shown(manifest.dpia)}{hashed}"
+    yield f"  Instead:  {shown(manifest.less_intrusive)}"
+    if owners:
+        yield f"  Signed:   {shown(owners)}, on {_day(manifest.issued_ms)}"
+    yield "  You can pause at any time, and take this back at any time, without giving a reason. To say nothing is to say no:"
+    yield "  no report tells silence, a no and a withdrawal apart, and none of them costs you anything."
+
+
+def _taken(kind: str, fields: Collection[str]) -> str:
+    """A kind and what of it is taken; from a manifest that names no fields, all of it."""
+    mine = [name for name in FIELDS if name.startswith(f"{kind}.") and (not fields or name in fields)]
+    return f"{KINDS.get(kind, shown(kind))} ({', '.join(FIELDS[name] for name in mine) or 'nothing of it'})"
 
 
 def state_words(state: State, knowledge: Knowledge, manifests: Mapping[str, Manifest]) -> Iterator[str]:

@@ -42,6 +42,7 @@ HALT_SECONDS = _histogram("halt_seconds", "Order heard to capture worker reaped,
 
 ADMITTED = _counter("admitted_events", "Events that the fence let through.")
 REFUSED = _counter("refused_batches", "Batches refused, by stage and reason; none of their content is kept.", "stage", "reason")
+DRIFT = _counter("drift_findings", "Records that held what their manifest does not promise; each ends what found it.", "stage")
 WAITING = _gauge("waiting_batches", "Batches parked at the fence until a beacon covers them.")
 FENCE_WAIT = _histogram("fence_wait_seconds", "Broker stamp to admission.")
 DISPOSITION = _counter("disposed_events", "What became of admitted events.", "disposition")

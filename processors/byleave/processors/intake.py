@@ -7,21 +7,18 @@ Refuses   everything else, each for one constant reason (docs/formats/refusals.m
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from byleave.control.admission import Claim
-from byleave.control.documents import Manifest
 from byleave.control.knowledge import Knowledge
+from byleave.control.promised import promise_of
 from byleave.core.batches import AdmittedBatch, Origin, RawBatch, open_raw, parse_raw, verify_raw
 from byleave.core.broker import Received
 from byleave.core.envelope import Opener
 from byleave.core.errors import Forged, Refused
-from byleave.core.events import Event, FocusEvent, KeyEvent, Kind, Window
 from byleave.core.keys import verify_key
 
-KIND_POINTER, KIND_KEY, KIND_WINDOW, KIND_TITLE, KIND_TARGET = "pointer", "key", "window", "title", "target"
-KIND_TASK = "task"
+OUTSIDE = "outside-manifest"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,29 +61,10 @@ def open_admitted(examined: Examined, received: Received, t_star: int, knowledge
     manifest = knowledge.manifests.get(header.manifest.hex())
     if manifest is None:
         raise Refused("the manifest of the batch is not known", reason="unknown-manifest")
-    _within(manifest, events)
+    if part := promise_of(manifest).breach(events):
+        raise Refused(f"the batch holds what its manifest does not promise: {part}", reason=OUTSIDE)
     origin = Origin(received.topic, received.partition, received.offset, received.append_ms)
     return AdmittedBatch(header, examined.subject, origin, t_star, events, screen)
-
-
-def _within(manifest: Manifest, events: Iterable[Event]) -> None:
-    kinds, applications = frozenset(manifest.kinds), frozenset(app.lower() for app in manifest.applications)
-    for event in events:
-        if isinstance(event, FocusEvent):
-            fits = KIND_WINDOW in kinds and _window_within(event.window, kinds, applications)
-        elif isinstance(event, KeyEvent):
-            fits = (KIND_TASK if event.kind is Kind.TASK else KIND_KEY) in kinds
-        else:
-            fits = KIND_POINTER in kinds and (event.target is None or KIND_TARGET in kinds)
-        if not fits:
-            raise Refused("an event's kind or application is not in the manifest", reason="outside-manifest")
-
-
-def _window_within(window: Window, kinds: frozenset[str], applications: frozenset[str]) -> bool:
-    """An empty application says only that the focus left what was agreed on."""
-    if window.title and KIND_TITLE not in kinds:
-        return False
-    return window.app.lower() in applications if window.app else not (window.title or window.site)
 
 
 def partition_of(key: bytes, partitions: int) -> int:

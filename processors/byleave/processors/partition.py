@@ -29,6 +29,7 @@ from byleave.core.batches import (
     Content,
     Origin,
     RawBatch,
+    RawHeader,
     SanitizedBatch,
     data_key_id,
     refusal,
@@ -41,8 +42,8 @@ from byleave.core.events import Screen
 from byleave.core.levels import Level
 from byleave.processors.account import DISPOSITIONS, Account
 from byleave.processors.fence import Fence
-from byleave.processors.intake import Examined, claim_of, examine, open_admitted
-from byleave.processors.session import EndpointState, Rules, close, feed
+from byleave.processors.intake import OUTSIDE, Examined, claim_of, examine, open_admitted
+from byleave.processors.session import PAST_SESSIONS_MAX, EndpointState, Rules, close, feed
 from byleave.processors.state import StateSeal, Stream
 
 LATE_MS = 30 * 60_000
@@ -214,6 +215,7 @@ class Partition:
                 return False
             if isinstance(verdict, Refuses):
                 raise Refused("the fence refuses it", reason=verdict.reason)
+            self._check_drift(entry.examined)
             batch = open_admitted(entry.examined, received, verdict.t_star, knowledge, self._tools.opener)
             self._apply(batch, emit)
         except (Forged, Refused) as error:
@@ -221,6 +223,11 @@ class Partition:
                 return False  # its enrolment may still be on its way
             self._refuse(error.reason, entry, knowledge, emit)
         return True
+
+    def _check_drift(self, examined: Examined) -> None:
+        header = examined.batch.header
+        if header.session in self._stream(header.endpoint).state.drifted:
+            raise Refused("its session held what the manifest does not promise", reason="drift")
 
     def _apply(self, batch: AdmittedBatch, emit: Emit) -> None:
         """Feeds an admitted batch. Raises Refused before anything changed."""
@@ -242,10 +249,21 @@ class Partition:
         stream = self._stream(endpoint)
         if examined is not None:
             self._step_over(examined, received, stream, emit)
+            if reason == OUTSIDE:
+                self._end_drifted(examined.batch.header, stream, emit)
         value = refusal(reason, "REDACTOR", received, endpoint, examined.batch.header if examined else None)
         emit(Output(REFUSED_TOPIC, None, endpoint.encode(), value))
         self._decided(endpoint, Origin(received.topic, received.partition, received.offset, received.append_ms), stream)
         self.tally.counts["refused", "redactor", reason] += 1
+
+    def _end_drifted(self, header: RawHeader, stream: Stream, emit: Emit) -> None:
+        """Collected is not promised: nothing of this session is admitted any more, and what is held is decided (P1)."""
+        state = stream.state
+        if header.session not in state.drifted:
+            state.drifted = [*state.drifted, header.session][-PAST_SESSIONS_MAX:]
+        if stream.open and state.session == header.session:
+            self._close(header.endpoint, stream, emit, vanished=True)
+        self.tally.counts["drift", "redactor"] += 1
 
     def _step_over(self, examined: Examined, received: Received, stream: Stream, emit: Emit) -> None:
         """A signed batch was refused: the session goes on behind it, as behind a gap, and its events are counted as refused.

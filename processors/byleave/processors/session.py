@@ -48,7 +48,8 @@ SILENCE_MS_MAX = 30 * 86_400_000
 class EndpointState:
     """The whole state of one endpoint (ruling 19): all that `feed` reads. It holds raw text: sealed wherever it is stored.
 
-    `closed` holds the accounts of sessions that a newer session of the endpoint closed, until the caller takes them.
+    `closed` holds the accounts of sessions that a newer session of the endpoint closed, until the caller takes them; `drifted`
+    the sessions that held what their manifest does not promise.
     """
 
     session: bytes = b""
@@ -57,6 +58,7 @@ class EndpointState:
     screen: Screen = field(default_factory=lambda: Screen(0, 0))
     rows_written: dict[tuple[Content, int], int] = field(default_factory=dict)
     past: list[bytes] = field(default_factory=list)
+    drifted: list[bytes] = field(default_factory=list)
     closed: list[tuple[bytes, Account]] = field(default_factory=list)
 
     @property

@@ -38,6 +38,7 @@ def dump(state: EndpointState) -> bytes:
     body = [
         VERSION, state.session.hex(), state.ended, state.account, state.screen,
         [[*key, count] for key, count in state.rows_written.items()], [past.hex() for past in state.past],
+        [session.hex() for session in state.drifted],
         [[session.hex(), account] for session, account in state.closed], hold.context, hold.handle,
         [[handle, *_field(known)] for handle, known in hold.fields.items()], _field(hold.piece), "".join(hold.piece.chars),
         owned, hold.waiting.items, down, hold.modifiers, hold.named, hold.loose, hold.now_ms, hold.shortcuts,
@@ -58,7 +59,7 @@ def load(dumped: bytes) -> EndpointState:
 
 
 def _state(body: list[Any]) -> EndpointState:
-    (_, session, ended, account, screen, written, past, closed, context, handle, windows, current, text, owned,
+    (_, session, ended, account, screen, written, past, drifted, closed, context, handle, windows, current, text, owned,
      queue, down, modifiers, named, loose, now_ms, shortcuts, reducer) = body  # fmt: skip
     counters = Account(*account)
     items = [_load_item(item) for item in queue]
@@ -76,7 +77,7 @@ def _state(body: list[Any]) -> EndpointState:
     return EndpointState(
         bytes.fromhex(session), ended, hold, Screen(*screen),
         {(Content(content), level): count for content, level, count in written}, [bytes.fromhex(old) for old in past],
-        [(bytes.fromhex(old), Account(*values)) for old, values in closed],
+        [bytes.fromhex(old) for old in drifted], [(bytes.fromhex(old), Account(*values)) for old, values in closed],
     )  # fmt: skip
 
 

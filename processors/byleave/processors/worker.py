@@ -162,7 +162,7 @@ class Worker:
 
 _COUNTERS = {
     "admitted": metrics.ADMITTED, "refused": metrics.REFUSED, "rows": metrics.ROWS, "disposed": metrics.DISPOSITION,
-    "labels": metrics.REDACTIONS,
+    "labels": metrics.REDACTIONS, "drift": metrics.DRIFT,
 }  # fmt: skip
 
 

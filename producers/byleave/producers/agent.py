@@ -22,6 +22,7 @@ from byleave.control import trust
 from byleave.control.documents import Ack, digest, dump
 from byleave.control.knowledge import Knowledge
 from byleave.control.lease import LEASE_MS_MAX
+from byleave.control.promised import Promise, promise_of
 from byleave.core import metrics
 from byleave.core.batches import Boundary
 from byleave.core.envelope import Binding, Randomness
@@ -67,7 +68,11 @@ class Books:
     thinner: Thinner
     batcher: Batcher
     sealer: Sealer = field(repr=False)
+    manifest: str
+    promise: Promise
     app: str = ""
+    strayed: bool = False
+    """Something was found that the manifest does not promise: nothing more is taken."""
 
 
 @dataclass(slots=True)
@@ -112,6 +117,8 @@ class Agent:
         self._room_at_ms = 0
         self.ack_prev = identity.ack_prev
         self.halt: dict[str, Any] | None = None
+        self._drifted = ("", "")
+        """The manifest under which something outside it was found, and the part that was not kept."""
         self.counts = Counts()
         self.ring, self.days = Ring(), days or Days()
         self.observed = 0
@@ -146,7 +153,7 @@ class Agent:
         if self._spool.full and now >= self._room_at_ms:
             self._room_at_ms = now + ROOM_AGAIN_MS
             self._spool.find_room()
-        switches = replace(switches, full=switches.full or self._spool.full)
+        switches = replace(switches, full=switches.full or self._spool.full, drifted=self._drifted[0])
         self._tick(switches, caught_up, alive=self._books is None or self._source.alive)
         books = self._books
         if books is None:
@@ -157,6 +164,8 @@ class Agent:
             self._tick(switches, caught_up, worked=True)
         if self._books is books:
             self._collect(books, observed)
+            if books.strayed:
+                self._tick(replace(switches, drifted=self._drifted[0]), caught_up)
         else:
             self.counts.gate_closed += len(observed)
             metrics.GATE_CLOSED.inc(len(observed))
@@ -179,7 +188,7 @@ class Agent:
             "discarded": c.discarded, "sealed": c.sealed, "uncertain": c.uncertain, "waiting": self._spool.waiting,
             "torn": self._spool.torn, "expired": self._spool.expired, "unsaved": self._spool.unsaved,
             "capturing": self.capturing, "exhausted": self._source.exhausted, "answer": answer.value,
-            "halted": answer in window.HALTED, "halt": self.halt,
+            "halted": answer in window.HALTED, "halt": self.halt, "drift": self._drifted[1],
         }  # fmt: skip
 
     # -- what the core says ---------------------------------------------------------------------------------------------
@@ -221,12 +230,15 @@ class Agent:
             to = recipient(run.recipient)
             binding = Binding(self._me.endpoint, session.id, session.epoch, bytes.fromhex(run.manifest), run.key_id)
             self._spool.open_session(binding)
-            self._source.start(now, titles="title" in opened.manifest.kinds)
+            self._source.start(now, titles="title.title" in promise_of(opened.manifest).fields)
         except (ByleaveError, OSError):
             return window.NotOpened()
         sealer = Sealer(binding, to, self._me.key, self._randomness)
         hold = FocusHold(self._source.focus_hold_ms)
-        self._books = Books(session.id, now, hold, Scope(opened.manifest), Thinner(), Batcher(self._service_ms(now)), sealer)
+        self._books = Books(
+            session.id, now, hold, Scope(opened.manifest), Thinner(), Batcher(self._service_ms(now)), sealer, run.manifest,
+            promise_of(opened.manifest),
+        )  # fmt: skip
         self.counts.sessions += 1
         return None
 
@@ -286,8 +298,10 @@ class Agent:
         for cut in session.batcher.lose(lost):
             self._keep(session, cut)
         for event in observed:
-            if event.at_ms < session.opened_ms:
-                self.counts.gate_closed += 1  # of before this window: it was not allowed then
+            if event.at_ms < session.opened_ms or session.strayed:
+                self.counts.gate_closed += 1  # of before this window: it was not allowed then; or after a finding
+            elif event.window is not None and event.window.title and "title.title" not in session.promise.fields:
+                self._stray(session, "title")  # the source was told not to
             else:
                 for certain in session.hold.feed(event):
                     self._see(session, certain)
@@ -317,18 +331,32 @@ class Agent:
                 self._take(session, event)
 
     def _take(self, session: Books, observed: Observed) -> None:
+        if session.strayed:
+            return
         for account in (self.ring, self.days):
             account.take(observed, session.app)
         for cut in session.batcher.add(observed, self._service_ms(min(observed.at_ms, self._clock()))):
             self._keep(session, cut)
 
     def _keep(self, session: Books, cut: Cut) -> None:
+        """Seals a cut and gives it to the spool; one that holds what was not promised is not sealed, and becomes a gap."""
+        if part := session.promise.breach(cut.events):
+            self._stray(session, part)
+            session.batcher.refuse(cut)
+            if cut.boundary in (Boundary.END, Boundary.HALT):
+                self._keep(session, session.batcher.end(cut.boundary, cut.hi_max))
+            return
         value = session.sealer.seal(cut, self._source.screen, self._clock())
         if not self._spool.keep(cut, value):
             session.batcher.refuse(cut)
             self.days.add(gaps=len(cut.events))
             metrics.SPOOL_GAPS.inc(len(cut.events))
         metrics.SPOOLED_BYTES.set(self._spool.bytes)
+
+    def _stray(self, session: Books, part: str) -> None:
+        """Collected is not promised: this session ends, and none begins under this manifest while this process lives."""
+        session.strayed, self._drifted = True, (session.manifest, part)
+        metrics.DRIFT.labels("endpoint").inc()
 
     def _service_ms(self, boot_ms: int) -> int:
         return window.service_ms(self._window, self._knowledge, boot_ms)

@@ -10,7 +10,6 @@ from typing import Annotated
 import typer
 
 from byleave.core.console import Json, say
-from byleave.core.errors import Refused
 from byleave.core.settings import load_installation
 
 app = typer.Typer(no_args_is_help=True)
@@ -45,9 +44,10 @@ def consent(
         return
     offer = consenting.read_offer(at, name)
     if not as_json:
-        typer.echo("\n".join(plain_words(offer.manifest)))
+        typer.echo("\n".join(plain_words(offer.manifest, offer.owners)))
     if not yes and not typer.confirm("Do you agree to this?", default=False, err=True):
-        raise Refused("not agreed: nothing was signed, nothing is captured", reason="no-consent")
+        say({"endpoint": name, "given": False}, "Nothing was signed, and nothing is captured. Nobody is told.", as_json)
+        return
     report = consenting.agree(at, name, offer)
     say(report, "Agreed and signed. Take it back at any time: byleave me withdraw", as_json)
 

@@ -34,7 +34,9 @@ class Answer(Enum):
     UNREAD = "not capturing: the control documents have not been read yet"
     OUT_OF_DATE = "not capturing: this version of the agent is older than the state in force allows; update it"
     NO_LEAVE = "not capturing: no state in force allows this machine to capture"
+    NO_MANIFEST = "not capturing: the manifest in force is missing, not validly signed, incomplete, or has run out"
     NO_CONSENT = "not capturing: you have not agreed to the manifest in force"
+    DRIFT = "not capturing: more than the manifest promises was about to be recorded; restart the agent to try again"
     NO_GRANT = lease.Verdict.NO_GRANT.value
     STALE = lease.Verdict.STALE.value
     DISAGREES = lease.Verdict.DISAGREES.value
@@ -52,13 +54,15 @@ PERMIT_MS_MAX = 3 * RENEW_MS
 @dataclass(frozen=True, slots=True)
 class Switches:
     """What stands in this endpoint's folder; it can only stop. `agreed`: the consent file is there and is the person's. `full`:
-    what would be captured could not be kept. `shown`: the person can see that it is captured."""
+    what would be captured could not be kept. `shown`: the person can see that it is captured. `drifted`: the manifest under
+    which something outside it was found, or empty."""
 
     paused: bool = False
     halted: bool = False
     agreed: bool = True
     full: bool = False
     shown: bool = True
+    drifted: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +101,11 @@ def decide(
     now_ms = max(beacon.service_ms, permit_time_ms(permit, boot_ms) if permit else 0)
     run = knowledge.leave(endpoint, now_ms)
     if run is None:
-        return Permission(Answer.NO_LEAVE, epoch)
+        return Permission(_no_leave(knowledge, endpoint, now_ms), epoch)
     if older(version, state.minimum):
         return Permission(Answer.OUT_OF_DATE, epoch)
+    if run.manifest == switches.drifted:
+        return Permission(Answer.DRIFT, epoch)
     if not switches.agreed or not knowledge.consented(endpoint, run.manifest):
         return Permission(Answer.NO_CONSENT, epoch)
     verdict = lease.verdict(permit, beacon, knowledge.state_digest, halted=False, boot_ms=boot_ms)
@@ -120,6 +126,14 @@ def _stopped(orders: Collection[str], switches: Switches, *, readable: bool) -> 
     if not switches.shown:
         return Answer.NO_SIGN
     return Answer.FULL if switches.full else None
+
+
+def _no_leave(knowledge: Knowledge, endpoint: str, now_ms: int) -> Answer:
+    """A state that asks for capture under a manifest that is nothing is told apart: its owners must mend it."""
+    state = knowledge.state
+    run = knowledge.run_of(endpoint, state.epoch) if state and not knowledge.conflict and now_ms < state.expires_ms else None
+    manifest = knowledge.manifests.get(run.manifest) if run else None
+    return Answer.NO_MANIFEST if run and (manifest is None or now_ms >= manifest.expires_ms) else Answer.NO_LEAVE
 
 
 def accept(grant: Grant, *, nonce: str, request_digest: str, request_boot_ms: int, epoch: int, boot_ms: int) -> Permit | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from byleave.control.documents import Manifest
+from byleave.control.promised import promise_of
 from byleave.core.events import Kind, Window
 from byleave.producers import never
 from byleave.producers.browser import is_browser
@@ -30,6 +31,7 @@ class Scope:
         self._kinds = frozenset(manifest.kinds)
         self._applications = frozenset(name.lower() for name in manifest.applications)
         self._sites = frozenset(name.lower() for name in manifest.sites)
+        self._blank = promise_of(manifest).blank
         self._window: Window | None = None
         self._inside = self._counted = False
         self._handles: dict[int, int] = {}
@@ -48,7 +50,8 @@ class Scope:
         if not self._allows(event):
             self.dropped += self._counted
             return None
-        return event
+        blank = self._blank[_kind(event)]
+        return replace(event, **blank) if blank else event
 
     def _focus(self, event: Observed) -> Observed | None:
         window = event.window
@@ -64,14 +67,12 @@ class Scope:
         )
         if not self._inside or window is None or "window" not in self._kinds:
             return None
-        title = window.title if "title" in self._kinds else ""
-        layout = window.layout if "key" in self._kinds else ""
         site = window.site if self._sites else ""
-        told = replace(window, handle=self._number(window.handle), site=site, title=title, layout=layout)
-        return replace(event, window=told)
+        told = {"handle": self._number(window.handle), "site": site, **self._blank["window"]}
+        return replace(event, window=replace(window, **told))
 
     def _allows(self, event: Observed) -> bool:
-        kind = "key" if event.kind in _KEYS else "pointer"
+        kind = _kind(event)
         if not self._inside or kind not in self._kinds:
             return False
         if kind == "key" and (self._window is None or not self._window.layout):
@@ -91,3 +92,7 @@ class Scope:
         if handle not in self._handles and len(self._handles) >= WINDOWS_MAX:
             self._handles.clear()
         return self._handles.setdefault(handle, len(self._handles))
+
+
+def _kind(event: Observed) -> str:
+    return "key" if event.kind in _KEYS else "pointer"

@@ -14,6 +14,8 @@ import pyarrow.compute as pc
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from byleave.control.documents import Manifest
+from byleave.control.promised import promise_of
 from byleave.core.batches import Content, SanitizedBatch, SanitizedHeader, decode_rows
 from byleave.core.codec import Record
 from byleave.core.envelope import Randomness
@@ -38,6 +40,20 @@ _ACTIONS = [
     ("x", pa.float32()), ("y", pa.float32()), ("to_x", pa.float32()), ("to_y", pa.float32()), ("dx", pa.int32()),
     ("dy", pa.int32()), ("text", pa.binary()), ("keys", pa.list_(pa.string())), ("redactions", pa.list_(pa.string())),
 ]  # fmt: skip
+_TOLD = {
+    "x": "pointer.x", "to_x": "pointer.x", "y": "pointer.y", "to_y": "pointer.y", "button": "pointer.button",
+    "dx": "pointer.wheel", "dy": "pointer.wheel", "app": "window.app", "key_class": "key.key", "keys": "key.key",
+    "target_role": "target.role", "target_box": "target.box", "target_label": "target.label",
+}  # fmt: skip
+"""By which field of a manifest a column may tell something. `text` goes by its row's kind; what is not here tells of a row only
+that it is there."""
+_SAY_NOTHING: tuple[Any, ...] = (0, -1, "", "none", "unknown", None, [], [0, 0, 0, 0])
+_KIND_OF = {
+    **dict.fromkeys(("move", "button_down", "button_up", "scroll"), "pointer"), "key": "key",
+    **dict.fromkeys(("CLICK", "DOUBLE_CLICK", "TRIPLE_CLICK", "DRAG", "SCROLL"), "pointer"),
+    **dict.fromkeys(("TYPE", "PRESS", "HOTKEY", "HELD"), "key"), "SWITCH": "window", "TASK": "task", "TASK_DONE": "task",
+}  # fmt: skip
+_TEXT_OF = {"SWITCH": "title.title", "TASK": "task.text"}
 _TARGETS = [("target_role", pa.string()), ("target_box", pa.list_(pa.int32())), ("target_label", pa.binary())]
 SCHEMAS = {"events": pa.schema(_IDENTITY + _EVENTS), "actions": pa.schema(_IDENTITY + _ACTIONS + _TARGETS)}
 EARLIER = {"actions": pa.schema(_IDENTITY + _ACTIONS)}
@@ -63,6 +79,33 @@ def arrow_rows(batch: SanitizedBatch, key: bytes, random_bytes: Randomness) -> p
     schema = SCHEMAS[TABLES[header.content]]
     columns = {**_identity(header, count), **own}
     return pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
+
+
+def undue(rows: pa.RecordBatch, level: int, manifest: Manifest) -> str:
+    """What of these rows their manifest does not promise: a level, kind or column by name; empty if all is promised (P1).
+
+    Which application a row is of cannot be asked here: rows tell its category, and only the redactor's policy knows of which.
+    """
+    promise = promise_of(manifest)
+    if level > max((reader.level for reader in manifest.readers), default=0):
+        return f"level {level}"
+    kinds = rows.column("kind").unique().to_pylist()
+    for kind in kinds:
+        if kind != "GAP" and _KIND_OF.get(kind) not in promise.kinds:
+            return str(kind)
+    for name in rows.schema.names:
+        if name in _TOLD and _TOLD[name] not in promise.fields and _tells(rows.column(name)):
+            return str(name)
+    if "text" in rows.schema.names:
+        silent = [kind for kind in kinds if _TEXT_OF.get(kind, "key.key") not in promise.fields]
+        of = pc.call_function("is_in", [rows.column("kind")], pc.SetLookupOptions(pa.array(silent, pa.string())))
+        if rows.column("text").filter(of).drop_null():
+            return "text"
+    return ""
+
+
+def _tells(column: pa.Array) -> bool:
+    return any(value not in _SAY_NOTHING for value in column.to_pylist())
 
 
 def open_text(key: bytes, endpoint: str, session: bytes, level: int, row: int, sealed: bytes, column: str = "text") -> str:

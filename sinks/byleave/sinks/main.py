@@ -112,7 +112,7 @@ class Worker:
         site, topics = self._at.site, [self._at.topic(name) for name in SOURCES]
         sink = Sink(
             self._lake, self._keyring, keys, fence(self._knowledge), self._refuse,
-            standing=lambda: self._standing, site=site, random_bytes=os.urandom,
+            standing=lambda: self._standing, manifests=lambda: self._knowledge.manifests, site=site, random_bytes=os.urandom,
         )  # fmt: skip
         orphans = self._lake.remove_orphans(time.time())
         self._log.info("begin", count=orphans)

@@ -4,7 +4,8 @@ Promises  a record enters once: its offset and its rows count together, its row 
           pass is refused with its place and reason, and the offset moves on; what cannot be decided yet holds its partition.
 Refuses   records not signed by the redactor, moved to another topic or key, halted, to be erased, or sealed under a destroyed
           key.
-Broken    rows that are missing or partly there already: no guess and no trimming.
+Broken    rows that are missing or partly there already: no guess and no trimming. Rows of a level or with a column that their
+          manifest does not promise: no row of that record is written, and nothing after it (P1).
 
 No client is built here: records come in by `offer`, refusals leave by the function given, the lake is a `Table`.
 """
@@ -20,6 +21,7 @@ import pyarrow as pa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from byleave.control.admission import SKEW_MS, Admitted, Claim, Refuses, Waits, decide
+from byleave.control.documents import Manifest
 from byleave.control.knowledge import Knowledge
 from byleave.core import metrics
 from byleave.core.batches import SanitizedHeader, SealedBatch, data_key_id, open_sanitized, verify_sanitized
@@ -28,7 +30,7 @@ from byleave.core.envelope import Randomness
 from byleave.core.errors import Broken, Forged, Refused
 from byleave.core.keyring import KEYS_MAX, KeyringClient
 from byleave.core.levels import Level
-from byleave.sinks.columns import TABLES, arrow_rows
+from byleave.sinks.columns import TABLES, arrow_rows, undue
 from byleave.sinks.lake import DataFile, Snapshot, Table
 from byleave.sinks.orders import Standing
 
@@ -65,10 +67,12 @@ class Sink:
 
     def __init__(
         self, lake: Table, keys: KeyringClient, redactor_keys: Sequence[Ed25519PublicKey], fence: Fence, refuse: Refuse,
-        *, standing: Callable[[], Standing], site: str, random_bytes: Randomness,
+        *, standing: Callable[[], Standing], manifests: Callable[[], Mapping[str, Manifest]], site: str,
+        random_bytes: Randomness,
     ) -> None:  # fmt: skip
         self._lake, self._keys, self._redactor_keys, self._standing = lake, keys, tuple(redactor_keys), standing
         self._fence, self._refuse, self._site, self._random = fence, refuse, site, random_bytes
+        self._manifests = manifests
         self.head: Snapshot = lake.head()
         self._streams = dict(self.head.streams)
         self._queues: dict[str, deque[Received]] = {}
@@ -149,6 +153,7 @@ class Sink:
             rows = arrow_rows(open_sanitized(batch, key), key, self._random)
             if self._standing().discarded(header, rows, TABLES[header.content]):
                 raise Refused("an order says that it is to be erased", reason="discarded")
+            self._check_promise(header, rows)
         except (Forged, Refused) as refusal:
             self._refuse(record, refusal.reason, header)
             metrics.REFUSED.labels("sink", refusal.reason).inc()
@@ -169,6 +174,19 @@ class Sink:
         if not day or header.key_id != data_key_id(header.subject, day[0], level):
             raise Forged("a record under a key that is not its subject's and level's", reason="wrong-key")
         return batch
+
+    def _check_promise(self, header: SanitizedHeader, rows: pa.RecordBatch) -> None:
+        """Collected is not promised: the sink stops. It goes on once an order has said that what was collected is erased."""
+        manifest = self._manifests().get(header.manifest.hex())
+        part = undue(rows, int(header.level), manifest) if manifest else "anything: the manifest is not known here"
+        if part:
+            metrics.DRIFT.labels("sink").inc()
+            at = f"{header.raw_topic}/{header.raw_partition} offset {header.raw_offset}"
+            raise Broken(
+                f"what became of raw record {at} holds what its manifest does not promise: {part}. Halt its endpoint with "
+                "--discard-since, then start the sink again",
+                reason="drift",
+            )
 
     def _fresh(self, stream: str, header: SanitizedHeader) -> bool:
         """Whether its rows are the next of their stream; False if all are known. Raises Broken in between (ruling 20)."""

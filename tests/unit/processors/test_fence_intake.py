@@ -156,17 +156,64 @@ def test_a_kind_that_the_manifest_does_not_name_refuses_the_batch(events: list, 
 
 def test_a_session_goes_on_behind_a_refused_batch_and_each_event_is_counted_once(bench: Bench, site: Site) -> None:
     endpoint = Endpoint(site, "ep-a", b"s" * 16)
-    foreign = [FocusEvent(0, BASE_MS + 2000, Window(8, "payroll")), KeyEvent(0, BASE_MS + 2100, Kind.PRESS, "x")]
-    values = [endpoint.seal(foreign), endpoint.seal(HELLO), endpoint.seal(foreign), endpoint.seal(HELLO)]
+    lost, lost_too = endpoint.seal(HELLO, key_id="k0"), {"key_id": "k0"}
+    values = [lost, endpoint.seal(HELLO), endpoint.seal(HELLO, **lost_too), endpoint.seal(HELLO)]
     copy = values[1]
     bench.offer(*(received("ep-a", value, n, NOW_MS) for n, value in enumerate([*values, copy])))
     bench.offer(received("ep-a", endpoint.seal([], Boundary.END, hi_max=BASE_MS + 9000), 5, NOW_MS))
     bench.commit()
     reasons = [(r["reason"], r["seq0"], r["count"]) for r in bench.refusals()]
-    assert reasons == [("outside-manifest", 0, 2), ("outside-manifest", 4, 2), ("duplicate-sequence", 2, 2)]
+    assert reasons == [("unknown-key", 0, 2), ("unknown-key", 4, 2), ("duplicate-sequence", 2, 2)]
     [account] = bench.accounts().values()
     assert (account["admitted"], account["refused"], account["gaps"], account["next_seq"]) == (4, 4, 0, 8)
     assert balanced(account)
+
+
+FOREIGN = {
+    "title": [FocusEvent(0, BASE_MS + 2000, Window(8, "code", title="Anna's diagnosis"))],
+    "application": [FocusEvent(0, BASE_MS + 2000, Window(8, "payroll")), KeyEvent(0, BASE_MS + 2100, Kind.PRESS, "x")],
+    "site": [FocusEvent(0, BASE_MS + 2000, Window(8, "code", site="elsewhere.example"))],
+}
+
+
+@pytest.mark.parametrize("what", FOREIGN)
+@pytest.mark.parametrize("crash", [False, True], ids=["", "after-kill"])
+def test_a_session_that_holds_more_than_was_promised_is_over_for_the_redactor(
+    bench: Bench, site: Site, what: str, crash: bool
+) -> None:
+    """A good key signs it: a changed agent. What was admitted before is decided; then only another session."""
+    endpoint, other = Endpoint(site, "ep-a", b"s" * 16), Endpoint(site, "ep-a", b"t" * 16)
+    values = [endpoint.seal(HELLO), endpoint.seal(FOREIGN[what])]
+    bench.offer(*(received("ep-a", value, n, NOW_MS) for n, value in enumerate(values)))
+    bench.commit()
+    if crash:
+        bench.restore()
+    before = len(bench.sanitized())
+    bench.offer(received("ep-a", endpoint.seal(HELLO), 2, NOW_MS))
+    bench.offer(received("ep-a", endpoint.seal([], Boundary.END, hi_max=BASE_MS + 9000), 3, NOW_MS))
+    bench.commit()
+    count = len(FOREIGN[what])
+    reasons = [(r["reason"], r["seq0"], r["count"]) for r in bench.refusals()]
+    assert reasons == [("outside-manifest", 2, count), ("drift", 2 + count, 2), ("drift", 4 + count, 0)]
+    assert len(bench.sanitized()) == before
+    [account] = bench.accounts().values()
+    assert (account["admitted"], account["refused"], account["held"], account["ended"]) == (2, count + 2, 0, True)
+    assert balanced(account)
+    assert not [o for found in bench.topics.values() for o in found if b"diagnosis" in (o.value or b"")]
+    assert bench.partition.tally.counts["drift", "redactor"] == (0 if crash else 1)
+    bench.offer(received("ep-a", other.seal(HELLO), 4, NOW_MS))
+    bench.commit()
+    assert [r["reason"] for r in bench.refusals()][3:] == []
+
+
+def test_a_session_that_begins_with_more_than_was_promised_never_begins(bench: Bench, site: Site) -> None:
+    endpoint = Endpoint(site, "ep-a", b"s" * 16)
+    values = [endpoint.seal(FOREIGN["title"], seq0=4), endpoint.seal(HELLO, seq0=0), endpoint.seal(HELLO)]
+    bench.offer(*(received("ep-a", value, n, NOW_MS) for n, value in enumerate(values)))
+    bench.commit()
+    assert [r["reason"] for r in bench.refusals()] == ["outside-manifest", "drift", "drift"]
+    assert sum(account["admitted"] for account in bench.accounts().values()) == 0
+    assert bench.sanitized() == []
 
 
 def test_what_comes_after_the_end_or_of_a_session_before_is_refused(bench: Bench, site: Site) -> None:

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from lake_site import DAY, FAR_MS, As, LakeSite, Stream
+from lake_site import DAY, FAR_MS, PLANTED, PURPOSE, As, LakeSite, Stream
 
-from byleave.control import trust
+from byleave.control import promised, trust
 from byleave.control.admission import Admitted, Refuses, Waits
-from byleave.control.documents import Lifted, Scope, State, Window
+from byleave.control.documents import Lifted, Reader, Scope, State, Window
 from byleave.control.knowledge import Knowledge
+from byleave.core import metrics
 from byleave.core.batches import SanitizedHeader
 from byleave.core.errors import Broken, Forged, Refused, Transient
+from byleave.core.events import Kind
 from byleave.core.levels import Level
+from byleave.core.rows import KEY_ROW, ActionKind
+from byleave.sinks import columns
 from byleave.sinks.keyring import Keyring
 from byleave.sinks.sink import QUEUED_MAX, fence
 
@@ -384,3 +389,52 @@ def test_a_commit_whose_outcome_is_unknown_is_settled_by_loading(
     again, _ = site.sink(keyring)
     assert again.head.offsets == {f"byleave.{ACTIONS}/0": 1}
     assert site.found(keyring, "actions") == site.expected["actions"]
+
+
+PROMISED_LESS = {
+    "level 2": {"readers": (Reader("ml", 1, PURPOSE),)},
+    "TYPE": {"kinds": ("pointer", "window"), "fields": ()},
+    "text": {"fields": ("pointer.x", "window.app", "key.modifiers")},
+    "app": {"fields": ("pointer.x", "key.key")},
+}
+
+
+@pytest.mark.parametrize("part", PROMISED_LESS)
+def test_a_record_with_more_than_its_manifest_promises_stops_the_sink_until_it_is_ordered_to_be_erased(
+    site: LakeSite, keyring: Keyring, part: str
+) -> None:
+    of, other = stream(ACTIONS), stream(ACTIONS, "ep-b")
+    sink, reasons = site.sink(keyring)
+    sink.offer(site.received(other, site.value(other, 1, key(keyring, site, other, 2), seed=1), 0))
+    sink.decide()
+    sink.commit(site.now_ms)
+    head, whole = site.lake.head().version, site.document
+    site.document = replace(whole, **PROMISED_LESS[part])
+    found = metrics.DRIFT.labels("sink")._value.get()
+    value = site.value(of, 2, key(keyring, site, of, 2), seed=7, expect=False)
+    for sink, reasons in (site.sink(keyring), site.sink(keyring)):  # and again after a restart
+        sink.offer(site.received(of, value, 1))
+        with pytest.raises(Broken, match=f"{part}. Halt its endpoint") as caught:
+            sink.decide()
+        assert caught.value.reason == "drift"
+        assert PLANTED not in str(caught.value)
+        assert (sink.pending, reasons, site.lake.head().version) == (False, [], head)
+    assert metrics.DRIFT.labels("sink")._value.get() == found + 2
+    site.hear(site.knowledge(), Scope("endpoint", "ep-a"), "capture", site.now_ms + 5_000, site.now_ms - 60_000)
+    sink, reasons = site.sink(keyring)
+    sink.offer(site.received(of, value, 1))
+    sink.decide()
+    sink.commit(site.now_ms)
+    assert reasons == ["discarded"]
+    site.document = whole
+    assert site.found(keyring, "actions") == site.expected["actions"]
+
+
+def test_every_column_of_the_lake_is_either_promised_by_a_field_or_tells_of_no_input() -> None:
+    times = {"at_ms", "start_ms", "end_ms"}
+    silent = {name for name, _ in columns._IDENTITY} | times | {"kind", "screen_width", "screen_height", "redactions", "text"}
+    for schema in columns.SCHEMAS.values():
+        assert set(schema.names) <= silent | columns._TOLD.keys()
+    assert set(columns._TOLD.values()) <= promised.FIELDS.keys()
+    kinds = {kind.value for kind in ActionKind} | {kind.name.lower() for kind in Kind if kind < KEY_ROW} | {"key"}
+    assert kinds - {"GAP"} <= columns._KIND_OF.keys()

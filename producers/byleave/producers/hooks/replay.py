@@ -16,6 +16,7 @@ from typing import Any
 
 from byleave.core.errors import Misconfigured
 from byleave.core.events import Kind, Modifiers, Screen, Window
+from byleave.producers import never
 from byleave.producers.hooks.source import FOCUS_HOLD_MS, POLL_EVENTS_MAX, Observed
 
 EVENTS_MAX = 2_000_000
@@ -39,7 +40,7 @@ class Timeline:
         self._next = 0
         self._origin: tuple[int, int] | None = None
         self._focus: Observed | None = None
-        self._told = True
+        self._told, self._titles = True, False
         self._settled_ms = 0
 
     def append(self, events: Sequence[Observed], screen: Screen) -> None:
@@ -72,7 +73,7 @@ class Timeline:
         return max(1, round(FOCUS_HOLD_MS / self._speed))
 
     def start(self, now_ms: int, *, titles: bool) -> None:
-        del titles  # a recording has those it has; the scope takes them out
+        self._titles = titles
         first = self._events[self._next].at_ms if not self.exhausted else 0
         self._origin = (now_ms, first)
         self._told = self._focus is None
@@ -83,7 +84,7 @@ class Timeline:
         started_ms, first = self._origin
         found: list[Observed] = []
         if not self._told and self._focus is not None:  # a new window must hear what has the focus, as from a real hook
-            found.append(_at(self._focus, started_ms))
+            found.append(self._told_at(self._focus, started_ms))
             self._told = True
         while not self.exhausted and len(found) < POLL_EVENTS_MAX:
             event = self._events[self._next]
@@ -92,13 +93,20 @@ class Timeline:
                 break
             if event.kind is Kind.FOCUS:
                 self._focus = event
-            found.append(_at(event, due))
+            found.append(self._told_at(event, due))
             self._next += 1
         if len(found) < POLL_EVENTS_MAX:
             self._settled_ms = now_ms
         if not found:
             time.sleep(timeout_s)
         return found
+
+    def _told_at(self, event: Observed, at_ms: int) -> Observed:
+        """As a hook tells it: where titles are not wanted, only whether they are of what is never captured."""
+        window = event.window
+        if window is not None and window.title and not self._titles:
+            window = replace(window, title="", secure=window.secure or never.forbids(window))
+        return replace(event, at_ms=at_ms, window=window)
 
     def take_lost(self) -> int:
         return 0
@@ -192,9 +200,3 @@ def held_modifiers(held: Iterable[str]) -> Modifiers:
     for name in held:
         found |= _MODIFIERS.get(name, _MODIFIERS.get(name.removesuffix("_l").removesuffix("_r"), Modifiers.NONE))
     return found
-
-
-def _at(event: Observed, at_ms: int) -> Observed:
-    return Observed(
-        at_ms, event.kind, event.x, event.y, event.button, event.dx, event.dy, event.key, event.modifiers, event.window
-    )
