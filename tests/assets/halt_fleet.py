@@ -93,8 +93,8 @@ assert f" {int(Kind.PASTE)}, " in TYPIST
 class Typist(LiveSource):
     """The product's source with its pipe, its kill and its reaping; only the program in the capture process is another."""
 
-    def start(self, now_ms: int, *, titles: bool) -> None:
-        del titles
+    def start(self, now_ms: int, *, titles: bool, targets: bool = False) -> None:
+        del titles, targets
         command = [sys.executable, "-I", "-S", "-c", TYPIST, str(os.getpid()), str(MARK_EVERY_MS)]
         self._worker = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         assert self._worker.stdout is not None

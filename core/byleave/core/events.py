@@ -42,6 +42,8 @@ class Kind(IntEnum):
     PASTE = 12
     FOCUS = 13
     TASK = 14
+    TARGET = 20
+    """No event: what a click that was told already was on. It is put to that click at the endpoint, and never travels."""
 
 
 _TEXT_KIND = 10

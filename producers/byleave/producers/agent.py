@@ -230,7 +230,8 @@ class Agent:
             to = recipient(run.recipient)
             binding = Binding(self._me.endpoint, session.id, session.epoch, bytes.fromhex(run.manifest), run.key_id)
             self._spool.open_session(binding)
-            self._source.start(now, titles="title.title" in promise_of(opened.manifest).fields)
+            promise = promise_of(opened.manifest)
+            self._source.start(now, titles="title.title" in promise.fields, targets="target" in promise.kinds)
         except (ByleaveError, OSError):
             return window.NotOpened()
         sealer = Sealer(binding, to, self._me.key, self._randomness)

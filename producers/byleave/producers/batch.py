@@ -114,7 +114,7 @@ def stamp(observed: Observed, seq: int, hi_ms: int) -> Event:
     if observed.kind in _KEYS:
         return KeyEvent(seq, hi_ms, observed.kind, observed.key, observed.modifiers)
     o = observed
-    return PointerEvent(seq, hi_ms, o.kind, o.x, o.y, o.button, o.dx, o.dy)
+    return PointerEvent(seq, hi_ms, o.kind, o.x, o.y, o.button, o.dx, o.dy, o.target)
 
 
 class Sealer:

@@ -35,7 +35,9 @@ class FocusHold:
     def feed(self, event: Observed) -> Iterator[Observed]:
         """What is certain once `event` is seen. The first focus of a session counts as a change: from what, nobody knows."""
         yield from self.settle(event.at_ms)
-        if event.kind is Kind.FOCUS and self._changes(event.window):
+        if event.kind is Kind.TARGET:
+            self._attach(event)
+        elif event.kind is Kind.FOCUS and self._changes(event.window):
             self._counted = False
             self.drop()
             self._until_ms = max(self._until_ms, event.at_ms + self._hold_ms)
@@ -62,6 +64,12 @@ class FocusHold:
         """A focus may be among what was lost: what is held is dropped, and the next focus is a change."""
         self.drop()
         self._told = False
+
+    def _attach(self, answer: Observed) -> None:
+        """What a held click was on. An answer that comes after the hold is of no click any more."""
+        for place, held in enumerate(self._held):
+            if held.kind is Kind.BUTTON_DOWN and held.at_ms == answer.at_ms:
+                self._held[place] = replace(held, target=answer.target)
 
     def _changes(self, window: Window | None) -> bool:
         """Another layout in the same window is no change."""

@@ -12,6 +12,7 @@ from dataclasses import replace
 from byleave.control.documents import Manifest
 from byleave.control.promised import promise_of
 from byleave.core.events import Kind, Window
+from byleave.core.targets import PASSWORD, Target
 from byleave.producers import never
 from byleave.producers.browser import is_browser
 from byleave.producers.hooks.source import Observed
@@ -47,10 +48,15 @@ class Scope:
         """The event as it may be captured, or None. A FOCUS decides for what follows it."""
         if event.kind is Kind.FOCUS:
             return self._focus(event)
+        if event.target is not None and event.target.role == PASSWORD:
+            return None  # nor its release, then
         if not self._allows(event):
             self.dropped += self._counted
             return None
         blank = self._blank[_kind(event)]
+        if event.kind is Kind.BUTTON_DOWN:
+            target = replace(event.target or Target(), **self._blank["target"]) if "target" in self._kinds else None
+            return replace(event, target=target, **blank)
         return replace(event, **blank) if blank else event
 
     def _focus(self, event: Observed) -> Observed | None:

@@ -15,6 +15,7 @@ from byleave.control.admission import SKEW_MS
 from byleave.core.batches import Boundary, seal_raw
 from byleave.core.errors import Broken, Refused, Transient
 from byleave.core.events import FocusEvent, KeyEvent, Kind, PointerEvent, Window
+from byleave.core.targets import Target
 from byleave.processors.intake import murmur2, partition_of
 from byleave.processors.partition import KEPT_MS, LATE_MS
 
@@ -142,8 +143,10 @@ def test_a_copy_in_another_partition_is_refused_though_it_is_signed(site: Site) 
         [KeyEvent(0, BASE_MS + 1000, Kind.PRESS, "a")],
         [FocusEvent(0, BASE_MS + 1000, Window(7, "code"))],
         [FocusEvent(0, BASE_MS + 1000, Window(7, "code", title="a title"))],
+        [PointerEvent(0, BASE_MS + 1000, Kind.BUTTON_DOWN, 1, 1, 1, target=Target("button"))],
+        [KeyEvent(0, BASE_MS + 1000, Kind.TASK, "a task")],
     ],
-    ids=["pointer", "key", "window", "title"],
+    ids=["pointer", "key", "window", "title", "target", "task"],
 )
 def test_a_kind_that_the_manifest_does_not_name_refuses_the_batch(events: list, request: pytest.FixtureRequest) -> None:
     missing = request.node.callspec.id

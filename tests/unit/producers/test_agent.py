@@ -223,10 +223,10 @@ def test_each_run_window_has_a_worker_a_session_and_a_content_key_of_its_own(wor
     class Counted(Timeline):
         started = stopped = 0
 
-        def start(self, now_ms: int, *, titles: bool) -> None:
+        def start(self, now_ms: int, *, titles: bool, targets: bool = False) -> None:
             assert self.started == self.stopped, "the last one is gone"
             self.started += 1
-            super().start(now_ms, titles=titles)
+            super().start(now_ms, titles=titles, targets=targets)
 
         def stop(self) -> bool:
             self.stopped = self.started
@@ -437,9 +437,9 @@ def test_a_dead_worker_ends_the_session_and_a_new_one_needs_a_new_grant(world, b
         def alive(self) -> bool:
             return super().alive and not self.dead
 
-        def start(self, now_ms: int, *, titles: bool) -> None:
+        def start(self, now_ms: int, *, titles: bool, targets: bool = False) -> None:
             self.dead = False
-            super().start(now_ms, titles=titles)
+            super().start(now_ms, titles=titles, targets=targets)
 
     source = Mortal(typing("abcdefghij" * 60), Screen(1, 1))
     b = bench(source)

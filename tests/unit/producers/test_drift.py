@@ -22,8 +22,8 @@ EDITOR, TITLE = Window(7, "editor", layout="us"), "Diagnosis of Anna Kowalczyk"
 class Gossip(Timeline):
     """A source that tells titles though it was told not to."""
 
-    def start(self, now_ms: int, *, titles: bool) -> None:  # noqa: ARG002 - that is its fault
-        super().start(now_ms, titles=True)
+    def start(self, now_ms: int, *, titles: bool, targets: bool = False) -> None:  # noqa: ARG002 - that is its fault
+        super().start(now_ms, titles=True, targets=targets)
 
 
 def typed(at_ms: int, text: str) -> list[Observed]:

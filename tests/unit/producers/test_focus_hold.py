@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from byleave.core.events import Kind, Window
+from byleave.core.targets import Target
 from byleave.producers import focus_hold
 from byleave.producers.focus_hold import FocusHold
 from byleave.producers.hooks.source import FOCUS_HOLD_MS, Observed
@@ -130,3 +131,13 @@ def test_it_holds_no_more_than_its_bound(monkeypatch: pytest.MonkeyPatch) -> Non
         assert list(hold.feed(key(500))) == []
     assert list(hold.settle(1 << 40)) == []
     assert hold.drops == 1
+
+
+def test_what_a_click_was_on_is_put_to_it_while_it_is_held_and_to_no_other() -> None:
+    hold, target = FocusHold(FOCUS_HOLD_MS), Target("button", label="Save")
+    told = [focus(0, WINDOWS[0]), Observed(500, Kind.BUTTON_DOWN, 1, 2, 1), Observed(520, Kind.BUTTON_DOWN, 1, 2, 1),
+            Observed(520, Kind.TARGET, target=target), Observed(510, Kind.TARGET, target=target)]  # fmt: skip
+    out = [passed for event in told for passed in hold.feed(event)]
+    late = Observed(500, Kind.TARGET, target=target)
+    out += [*hold.settle(1_000), *hold.feed(late), *hold.settle(1 << 40)]
+    assert out == [told[0], told[1], replace(told[2], target=target)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from byleave.control.documents import Manifest
 from byleave.core.events import Kind, Window
+from byleave.core.targets import PASSWORD, Target
 from byleave.producers.hooks.source import Observed
 from byleave.producers.scope import Scope
 from byleave.producers.thin import Thinner
@@ -46,6 +48,32 @@ def test_only_what_the_manifest_names_passes(window, kinds, sites, key: bool, mo
     s = scope(kinds, sites)
     s.admit(focus(window))
     assert (s.admit(KEY) is not None, s.admit(MOVE) is not None) == (key, move)
+
+
+CLICK, UP = Observed(1, Kind.BUTTON_DOWN, 3, 4, 1), Observed(2, Kind.BUTTON_UP, 3, 4, 1)
+SAVE = Target("button", 1, 2, 30, 40, "Save")
+
+
+@pytest.mark.parametrize(
+    ("kinds", "seen", "taken"),
+    [
+        (("pointer", "target"), SAVE, SAVE),
+        (("pointer", "target"), None, Target("unknown")),
+        (("pointer",), SAVE, None),
+        (("pointer",), None, None),
+    ],
+)
+def test_what_a_click_was_on_passes_only_where_the_manifest_names_it(kinds, seen, taken) -> None:
+    s = scope(kinds)
+    s.admit(focus(EDITOR))
+    assert s.admit(replace(CLICK, target=seen)) == replace(CLICK, target=taken)
+
+
+def test_a_click_on_a_password_does_not_pass_nor_does_its_release() -> None:
+    s = scope(("pointer", "target"))
+    s.admit(focus(EDITOR))
+    assert s.admit(replace(CLICK, target=Target(PASSWORD))) is None
+    assert s.admit(UP) is None
 
 
 def test_without_a_focus_nothing_passes_nor_is_counted() -> None:

@@ -16,6 +16,7 @@ from office_recording import SHIPPED, compose
 
 from byleave.core.errors import Broken, ByleaveError, Forged, Misconfigured, Refused
 from byleave.core.events import Kind, Modifiers, Screen, Window
+from byleave.core.targets import Target
 from byleave.producers.hooks import canary, frames
 from byleave.producers.hooks.keymap import LOCK, Keymap, layouts, read_keymap
 from byleave.producers.hooks.keysyms import key_of
@@ -300,6 +301,14 @@ def test_bytes_that_no_worker_writes_raise_only_our_error(stream: bytes) -> None
 def test_a_frame_never_exceeds_what_a_pipe_writes_whole() -> None:
     window = Window(1, "ж" * 60, title="\\" * 5_000, layout="us")
     assert len(frames.focus_frame(1, window)) <= 4096
+
+
+def test_a_target_survives_its_frame() -> None:
+    target = Target("button", 1, -2, 30, 40, "Séve" * 20)
+    [frame] = frames.Frames().feed(frames.target_frame(7, target))
+    assert frames.observed(frame) == Observed(7, Kind.TARGET, target=target)
+    with pytest.raises(Forged):
+        frames.observed([frames.TARGET, 7, "button", 1, 2, 3, 4, "label", "more"])
 
 
 def test_an_observed_event_shows_no_content() -> None:

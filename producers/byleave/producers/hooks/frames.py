@@ -12,10 +12,11 @@ from typing import Any
 
 from byleave.core.errors import Forged
 from byleave.core.events import Kind, Modifiers, Window
+from byleave.core.targets import Target
 from byleave.producers.hooks.source import Observed
 
 FRAME_BYTES_MAX = 4096
-READY, ALIVE, LOST, EVENT, FOCUS = "r", "a", "l", "e", "f"
+READY, ALIVE, LOST, EVENT, FOCUS, TARGET = "r", "a", "l", "e", "f", "t"
 _LENGTH = struct.Struct(">H")
 _ENCODE = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
@@ -42,6 +43,11 @@ def focus_frame(at_ms: int, window: Window | None) -> bytes:
     return pack(FOCUS, at_ms, window.handle, window.app, window.title, window.layout, window.secure)
 
 
+def target_frame(at_ms: int, target: Target) -> bytes:
+    """The frame of what the click of that moment was on."""
+    return pack(TARGET, at_ms, target.role, *target.box, target.label)
+
+
 class Frames:
     """Cuts a byte stream into frames. Holds at most one incomplete frame."""
 
@@ -65,7 +71,7 @@ class Frames:
 
 
 def observed(frame: list[Any]) -> Observed | None:
-    """The event in an EVENT or FOCUS frame, None for others. Raises Forged."""
+    """The event in an EVENT, FOCUS or TARGET frame, None for others. Raises Forged."""
     try:
         if frame[0] == EVENT:
             at, kind, x, y, button, dx, dy, key, modifiers = frame[1:]
@@ -73,6 +79,8 @@ def observed(frame: list[Any]) -> Observed | None:
         if frame[0] == FOCUS:
             window = Window(frame[2], frame[3], "", frame[4], frame[5], frame[6]) if len(frame) > 2 else None
             return Observed(frame[1], Kind.FOCUS, window=window)
+        if frame[0] == TARGET:
+            return Observed(frame[1], Kind.TARGET, target=Target(*frame[2:]))
     except (ValueError, IndexError, TypeError):
         raise Forged("a frame of the capture process has other fields", reason="malformed") from None
     return None

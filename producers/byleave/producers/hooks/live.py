@@ -80,13 +80,13 @@ class LiveSource:
         return self._open and self._now_ms - self._heard_ms <= self._grace_ms
 
     @property
-    def exhausted(self) -> bool:
-        return False
-
-    @property
     def ended(self) -> bool:
         """Whether the capture process is gone, as the system knows it; `alive` tells after the next `poll`."""
         return self._worker is not None and self._worker.poll() is not None
+
+    @property
+    def exhausted(self) -> bool:
+        return False
 
     @property
     def settled_ms(self) -> int:
@@ -101,9 +101,9 @@ class LiveSource:
         """The capture process, while there is one."""
         return self._worker.pid if self._worker else None
 
-    def start(self, now_ms: int, *, titles: bool) -> None:
+    def start(self, now_ms: int, *, titles: bool, targets: bool = False) -> None:
         check_display(self._environment)
-        command = [sys.executable, "-m", self._program, str(os.getpid()), "1" if titles else "0", *self._pause]
+        command = [sys.executable, "-m", self._program, str(os.getpid()), str(titles + 2 * targets), *self._pause]
         self._worker = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=self._environment
         )

@@ -25,6 +25,7 @@ from byleave.producers.hooks.keysyms import Compose, key_of
 from byleave.producers.hooks.replay import held_modifiers
 from byleave.producers.hooks.reporter import ENDED, KEY_MS, POINTER_MS, PULSE_S, Reporter, bind_to, open_pipe
 from byleave.producers.hooks.source import Observed
+from byleave.producers.hooks.targets import asker
 from byleave.producers.hooks.x11 import Desktop
 
 SETTLE_S = 0.25
@@ -87,6 +88,7 @@ class Listening:
     def pulse(self) -> bool:
         """A sign of life; False when this process must end."""
         with self._lock:
+            self._reporter.answered()
             self._look(0)
             self._reporter.alive()
             return self._now.layouts == self._keymap.layouts
@@ -111,14 +113,15 @@ class Listening:
 
 
 def main(argv: list[str]) -> int:
-    """`argv`: the parent's pid, 1 if window titles are named by the manifest, and what `Reporter` takes of a pause."""
-    parent, titles = int(argv[0]), argv[1] == "1"
+    """`argv`: the parent's pid; 1 if the manifest names window titles, 2 targets, 3 both; what `Reporter` takes of a pause."""
+    parent, named = int(argv[0]), int(argv[1])
     out = open_pipe()
     bind_to(parent)
     from pynput import keyboard, mouse  # here: it fails without a display
 
-    desktop = Desktop(titles=titles)
-    listening = Listening(desktop, Reporter(desktop, out, *argv[2:4]))
+    desktop, asking = Desktop(titles=bool(named & 1)), asker(os.environ, targets=bool(named & 2))
+    listening = Listening(desktop, Reporter(desktop, out, *argv[2:4], asker=asking))
+    watched = [desktop.fileno(), *([asking.fileno()] if asking else [])]
     hooks = (
         keyboard.Listener(on_press=lambda k: listening.key(k, True), on_release=lambda k: listening.key(k, False)),
         mouse.Listener(on_move=listening.move, on_click=listening.click, on_scroll=listening.scroll),
@@ -130,7 +133,7 @@ def main(argv: list[str]) -> int:
     time.sleep(SETTLE_S)
     listening.ready()
     while all(hook.is_alive() for hook in hooks) and os.getppid() == parent and listening.pulse():  # never .running: it lies
-        select.select([desktop], [], [], PULSE_S)
+        select.select(watched, [], [], PULSE_S)
     os._exit(ENDED)  # hook threads do not end by themselves
 
 

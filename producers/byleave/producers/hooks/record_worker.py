@@ -26,6 +26,7 @@ from byleave.core.events import Kind
 from byleave.producers.hooks.keysyms import Compose
 from byleave.producers.hooks.reporter import ENDED, KEY_MS, POINTER_MS, PULSE_S, REST_S, Reporter, bind_to, open_pipe
 from byleave.producers.hooks.source import Observed
+from byleave.producers.hooks.targets import asker
 from byleave.producers.hooks.x11 import Desktop
 
 AGE_MS_MAX = 10_000
@@ -155,18 +156,19 @@ class Recorder:
 
 
 def main(argv: list[str]) -> int:
-    """`argv`: the parent's pid, 1 if window titles are named by the manifest, and what `Reporter` takes of a pause."""
-    parent, titles = int(argv[0]), argv[1] == "1"
+    """`argv`: the parent's pid; 1 if the manifest names window titles, 2 targets, 3 both; what `Reporter` takes of a pause."""
+    parent, named = int(argv[0]), int(argv[1])
     out = open_pipe()
     bind_to(parent)
-    desktop = Desktop(titles=titles)
-    reporter = Reporter(desktop, out, *argv[2:4])
+    desktop, asking = Desktop(titles=bool(named & 1)), asker(os.environ, targets=bool(named & 2))
+    reporter = Reporter(desktop, out, *argv[2:4], asker=asking)
     records, recording = Records(), _record()
     recorder = Recorder(desktop, reporter)
     recorder.ready()
     pulse, moved = time.monotonic(), False
+    watched = [recording, desktop, *([asking] if asking else [])]
     while os.getppid() == parent:
-        readable = select.select([recording, desktop], [], [], max(0.0, pulse - time.monotonic()))[0]
+        readable = select.select(watched, [], [], max(0.0, pulse - time.monotonic()))[0]
         if recording in readable:
             chunk = os.read(recording.fileno(), _READ_BYTES)
             if not chunk:
@@ -175,8 +177,11 @@ def main(argv: list[str]) -> int:
             for found in records.feed(chunk):
                 recorder.take(*found)
             recorder.settle()
-        elif readable:
+        elif desktop in readable:
             recorder.hear()
+        if asking in readable:
+            reporter.answered()
+            recorder.settle()
         if time.monotonic() >= pulse:
             recorder.pulse()
             pulse, moved = time.monotonic() + (PULSE_S if moved else REST_S), False

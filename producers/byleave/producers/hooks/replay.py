@@ -72,7 +72,8 @@ class Timeline:
     def focus_hold_ms(self) -> int:
         return max(1, round(FOCUS_HOLD_MS / self._speed))
 
-    def start(self, now_ms: int, *, titles: bool) -> None:
+    def start(self, now_ms: int, *, titles: bool, targets: bool = False) -> None:
+        del targets  # a recording has those it has; the scope takes them out
         self._titles = titles
         first = self._events[self._next].at_ms if not self.exhausted else 0
         self._origin = (now_ms, first)

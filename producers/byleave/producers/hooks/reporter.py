@@ -12,9 +12,10 @@ import signal
 import sys
 
 from byleave.core.clock import boot_ms
-from byleave.core.events import Screen
+from byleave.core.events import Kind, Screen
 from byleave.producers.hooks import chord, frames
 from byleave.producers.hooks.source import Observed
+from byleave.producers.hooks.targets import Asker
 from byleave.producers.hooks.x11 import Desktop, Looked
 
 PULSE_S, REST_S = 0.5, 1.5
@@ -28,8 +29,10 @@ _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE = 1, 4
 class Reporter:
     """The frames of one worker; one thread at a time."""
 
-    def __init__(self, desktop: Desktop, out: int, pause_keys: str = "", pause_path: str = "") -> None:
-        self._desktop, self._out = desktop, out
+    def __init__(
+        self, desktop: Desktop, out: int, pause_keys: str = "", pause_path: str = "", *, asker: Asker | None = None
+    ) -> None:
+        self._desktop, self._out, self._asker = desktop, out, asker
         self._pause, self._pause_path = chord.chord(pause_keys) if pause_keys else None, pause_path
         self._waiting, self._events, self._lost = bytearray(), 0, 0
         self._told: tuple[int, bool, str] | None = None
@@ -41,8 +44,19 @@ class Reporter:
         now = boot_ms()
         if self._told is not None and now - self._looked_ms < age_ms:
             return False
-        self._looked_ms, self.looked = now, self._desktop.look()
+        before, self._looked_ms, self.looked = self.looked.window, now, self._desktop.look()
+        if self._asker is not None:
+            if self.looked.window != before:
+                self._asker.focus(self.looked.window, self._desktop.process())
+            self.looked = self.looked._replace(secure=self.looked.secure or self._asker.password)
         return True
+
+    def answered(self) -> None:
+        """Tells what clicks were on, and looks anew: a password may be being written."""
+        if self._asker is not None:
+            for at_ms, target in self._asker.answers():
+                self._say(frames.target_frame(at_ms, target))
+            self.forget()
 
     def forget(self) -> None:
         """The focus may have changed: it is looked for before the next event."""
@@ -64,6 +78,8 @@ class Reporter:
         if self._pause and chord.presses(event, self._pause):
             chord.end_here(self._pause_path, ENDED)
         self._say(frames.event_frame(event), counts=1)
+        if self._asker is not None and self._asker.targets and event.kind is Kind.BUTTON_DOWN:
+            self._asker.clicked(event.at_ms, event.x, event.y)
 
     def alive(self) -> None:
         """With the moment at which the focus was last looked for."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from byleave.core.events import Kind, Modifiers, Screen, Window
+from byleave.core.targets import Target
 
 FOCUS_HOLD_MS = 200
 POLL_EVENTS_MAX = 2_000
@@ -21,8 +22,8 @@ POLL_EVENTS_MAX = 2_000
 class Observed:
     """One event as a hook saw it. `at_ms` is this machine's boot clock (`core.clock.boot_ms`), not permit time.
 
-    Pointer kinds use x, y, button, dx, dy as `PointerEvent`; key kinds `key` and `modifiers` as `KeyEvent`; FOCUS `window`,
-    None when what has the focus is unknown.
+    Pointer kinds use x, y, button, dx, dy, target as `PointerEvent`; TARGET the target of the BUTTON_DOWN of that time; key
+    kinds `key` and `modifiers` as `KeyEvent`; FOCUS `window`, None when what has the focus is unknown.
     """
 
     at_ms: int
@@ -35,6 +36,7 @@ class Observed:
     key: str = field(default="", repr=False)
     modifiers: Modifiers = Modifiers.NONE
     window: Window | None = field(default=None, repr=False)
+    target: Target | None = None
 
 
 class Source(Protocol):
@@ -60,11 +62,11 @@ class Source(Protocol):
     def focus_hold_ms(self) -> int:
         """How long before and after a focus change it is in doubt for which window an event was meant."""
 
-    def start(self, now_ms: int, *, titles: bool) -> None:
+    def start(self, now_ms: int, *, titles: bool, targets: bool = False) -> None:
         """Opens a run window. Raises Refused or Misconfigured, in one sentence, where this machine cannot be captured from.
 
         `titles`: whether the manifest names window titles; otherwise they are looked at to tell what is on `never.toml`, and
-        stay in the capture process.
+        stay in the capture process. `targets`: whether it names what is clicked on; otherwise nobody is asked for that.
         """
 
     def poll(self, now_ms: int, timeout_s: float) -> Sequence[Observed]:

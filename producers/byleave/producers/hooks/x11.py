@@ -58,6 +58,7 @@ class Desktop:
         self._titles = titles
         self._active = self._display.intern_atom("_NET_ACTIVE_WINDOW")
         self._name = self._display.intern_atom("_NET_WM_NAME")
+        self._process = self._display.intern_atom("_NET_WM_PID")
         self._root = self._display.screen().root
         self._looked_at = 0
         self._owner: tuple[Any, str] | None = None
@@ -113,6 +114,14 @@ class Desktop:
         window_id = self._window_id(focus.focus)
         secure = grab.status == X.AlreadyGrabbed or self._forbidden(window_id)
         return Looked(window_id, secure, state[0] | (state[4] & 3) << 13)
+
+    def process(self) -> int:
+        """The process that says that the window looked at last is its own; 0 where none does."""
+        try:
+            found = self._owner[0].get_full_property(self._process, X.AnyPropertyType) if self._owner else None
+        except xerror.BadWindow:
+            return 0
+        return int(found.value[0]) if found is not None and len(found.value) else 0
 
     def _forbidden(self, window_id: int) -> bool:
         if window_id != self._looked_at or self._owner is None:
