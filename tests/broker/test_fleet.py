@@ -22,13 +22,14 @@ import pytest
 
 from byleave.control import admission, beacon_main, bootstrap, brake, certificates, consenting, desk, documents, ordering, trust
 from byleave.control.late import late_batch
-from byleave.core.batches import parse_raw
+from byleave.core.batches import parse_raw, refusal
+from byleave.core.broker import Received
 from byleave.core.clock import boot_ms, wall_ms
 from byleave.core.errors import Forged, Refused
 from byleave.core.kafka import KafkaPublisher, KafkaTail
 from byleave.core.keys import read_signing_key
 from byleave.core.settings import Installation, load_installation
-from byleave.deploy import enrol, fleet, pki
+from byleave.deploy import enrol, fleet, pki, rollout
 from byleave.producers.hooks.canary import canary
 from byleave.producers.main import Process
 
@@ -99,6 +100,7 @@ def test_an_endpoint_revoked_while_it_sends_is_nobody_within_five_seconds(room: 
                 until(lambda: fence.pump(0.05) is None or fence.knowledge.beacon.revoked, 5, "the beacon service has, too")
                 until(lambda: "ep-a" in brake.engaged(room.kafka("brake"), room.site), 5, "the broker denies it by name")
                 took_s = time.monotonic() - began
+                print(f"revoked in {took_s:.2f} s")
                 assert running.wait(15) != 0, "it cannot hear any more, so it ends"
                 assert b"denie" in (running.stderr.read() if running.stderr else b"")
                 assert took_s <= 5.0
@@ -209,6 +211,19 @@ def read_to_end(tail: KafkaTail) -> list[Any]:
         found += tail.read(0.2)
         assert boot_ms() - began < 20_000
     return found
+
+
+def test_a_ring_whose_batches_are_refused_is_the_last(room: Installation) -> None:
+    assert rollout.open_ring(room, "0.2.0", 99, refused_max=0, hold_h=0)["of"] == 2
+    ring = [name for name in ("ep-a", "ep-b") if rollout.in_ring("0.2.0", name, 99)]
+    at = Received(room.topic("raw.events.v1"), 0, 7, 5, b"ep-a", None)
+    for reason in ("halted", "count-mismatch"):
+        rows = [("refused.v1", name.encode(), refusal(reason, "REDACTOR", at, name, None)) for name in (*ring, "ep-x")]
+        desk.publish(room, "redactor", rows)
+    with pytest.raises(Refused, match="goes no further"):
+        rollout.open_ring(room, "0.2.0", 100, refused_max=len(ring) - 1, hold_h=0)
+    found = rollout.open_ring(room, "0.2.0", 100, refused_max=len(ring), hold_h=0)
+    assert (found["endpoints"], found["refused"]) == (["ep-a", "ep-b"], {"count-mismatch": len(ring)})
 
 
 def test_no_service_and_nobody_unknown_is_revoked(room: Installation) -> None:

@@ -75,6 +75,28 @@ def answer(officer: Enroller = "enrol-1", passphrase_file: PassphraseFile = None
     say(done, "; ".join(f"{what}: {', '.join(names) or 'nobody'}" for what, names in done.items()), as_json)
 
 
+@fleet.command()
+def rollout(
+    version: Annotated[str, typer.Option(help="The version that goes out, as 0.2.0.")],
+    ring: Annotated[int, typer.Option(help="Percent of the endpoints, this ring and those before it together.")],
+    refused_max: Annotated[int, typer.Option(min=0, help="So many refused batches of the last ring are borne.")] = 0,
+    hold_h: Annotated[int, typer.Option(min=0, help="Hours that the last ring must have stood.")] = 24,
+    as_json: Json = False,
+) -> None:
+    """Open the next ring of a new version, and name its endpoints for whoever installs. Exit code 1 if refusals stop it.
+
+    Example: byleave fleet rollout --version 0.2.0 --ring 10
+    """
+    from byleave.deploy import rollout as desk
+
+    found = desk.open_ring(load_installation(), version, ring, refused_max=refused_max, hold_h=hold_h)
+    last = " Once it has stood: byleave resume --propose FILE --minimum " + version if ring == 100 else ""
+    text = (
+        f"Version {version} is for {len(found['endpoints'])} of {found['of']} endpoints, {len(found['new'])} of them new.{last}"
+    )
+    say(found, "\n".join([*found["new"], text]), as_json)
+
+
 @endpoint.command()
 def enrol(
     name: Annotated[str, typer.Option(help="Its pseudonym, in [a-z0-9._-].")],
