@@ -72,7 +72,7 @@ class Browser:
         endpoint = folder / "home" / "endpoints" / "ep-a"
         endpoint.mkdir(parents=True)
         self.source = LiveSource(self.environment)
-        self.inquiries = Inquiries(endpoint, {"site": lambda question: self.source.sites.hear(question, boot_ms())})
+        self.inquiries = Inquiries(endpoint, {"site": self.source.hear})
         self.hold = FocusHold(FOCUS_HOLD_MS)
         manifest = Manifest("byleave.", "t", ("pointer", "key", "window"), ("chromium",), sites, (), (), 1, "", "", 0, 1)
         self.scope = Scope(manifest)

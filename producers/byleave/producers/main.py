@@ -127,10 +127,8 @@ class Process:
 
     def listen(self) -> None:
         """Answers `questions` from now on, one a turn. Raises Misconfigured if another agent does so already, OSError."""
-        at_once: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {"pause": self._pause}
-        if isinstance(source := self._source, LiveSource):
-            at_once["site"] = lambda said: source.sites.hear(said, boot_ms())
-        self._inquiries = Inquiries(self._folder, at_once)
+        sites = {"site": self._source.hear} if isinstance(self._source, LiveSource) else {}
+        self._inquiries = Inquiries(self._folder, {"pause": self._pause, **sites})
 
     def turn(self) -> None:
         """One turn of the loop: hear, decide, collect, send, report."""

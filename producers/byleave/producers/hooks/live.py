@@ -15,7 +15,9 @@ import select
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+from byleave.core.clock import boot_ms
 from byleave.core.errors import Forged, Refused
 from byleave.core.events import Screen
 from byleave.producers.browser import BrowserSites
@@ -148,6 +150,10 @@ class LiveSource:
     def take_lost(self) -> int:
         lost, self._lost = self._lost, 0
         return lost
+
+    def hear(self, said: dict[str, Any]) -> dict[str, Any]:
+        """Takes in what a browser's native host says. Any thread. Raises Forged."""
+        return self.sites.hear(said, boot_ms())
 
     def stop(self) -> bool:
         """SIGKILL and reap: the process may be stopped, blocked or busy, it ends all the same."""
