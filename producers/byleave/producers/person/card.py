@@ -11,21 +11,14 @@ from typing import NamedTuple
 
 from PIL import Image, ImageDraw, ImageFont
 
+from byleave.producers.person.indicator import Shown
+
 WIDTH, HEAD, LINE, ROW, EDGE = 300, 30, 18, 34, 14
 GROUND, ROW_GROUND, INK, QUIET, RED = "#1b1d22", "#2a2d34", "#f4f4f2", "#b9bcc4", "#ff5a4f"
 WORDS_MAX, LINES_MAX = 40, 5
 ACTIONS = (("open", "Open my page"), ("today", "What was taken today"))
 _SCALE = 4
 """The dot is drawn larger and made smaller, which rounds it."""
-
-
-class Shown(NamedTuple):
-    """What the sign says. `number` counts what it was told."""
-
-    number: int = 0
-    capturing: bool = False
-    sentence: str = "not capturing: the agent is starting"
-    paused: bool = False
 
 
 class Card(NamedTuple):

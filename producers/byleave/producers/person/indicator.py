@@ -14,8 +14,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-
-from byleave.producers.person.card import Shown
+from typing import NamedTuple
 
 SILENCE_MS_MAX = 1_000
 """A sign that beats every 0.4 s (sign.BEAT_S) and is silent for so long is not there. One that ends is known by its pipe."""
@@ -25,6 +24,15 @@ WATCH_MS_MAX = 1_500
 REAP_S_MAX = 1.0
 _PROGRAM = "byleave.producers.person.sign"
 _READ_BYTES, _NUMBER_CHARS_MAX = 4_096, 20
+
+
+class Shown(NamedTuple):
+    """What the sign says. `number` counts what it was told."""
+
+    number: int = 0
+    capturing: bool = False
+    sentence: str = "not capturing: the agent is starting"
+    paused: bool = False
 
 
 class Indicator:

@@ -28,7 +28,8 @@ from byleave.core.errors import ByleaveError
 from byleave.producers.hooks.reporter import ENDED, bind_to, open_pipe
 from byleave.producers.inquiries import ask
 from byleave.producers.person import pause
-from byleave.producers.person.card import HEAD, ROW, Card, Shown, draw
+from byleave.producers.person.card import HEAD, ROW, Card, draw
+from byleave.producers.person.indicator import Shown
 
 BEAT_S = 0.4
 MARGIN = 12
