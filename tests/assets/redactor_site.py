@@ -33,6 +33,7 @@ from byleave.core.broker import Received
 from byleave.core.envelope import Opener, fresh_key
 from byleave.core.events import Event, FocusEvent, KeyEvent, Kind, PointerEvent, Screen, Window
 from byleave.core.keys import public_hex, write_secret
+from byleave.core.receipts import open_receipt
 from byleave.processors.account import Account
 from byleave.processors.intake import partition_of
 from byleave.processors.partition import Output, Partition, Tools
@@ -51,6 +52,10 @@ def seed_key(name: str) -> Ed25519PrivateKey:
     return Ed25519PrivateKey.from_private_bytes(name.encode().ljust(32, b".")[:32])
 
 
+def receipt_key(endpoint: str) -> X25519PrivateKey:
+    return X25519PrivateKey.from_private_bytes(("receipts of " + endpoint).encode().ljust(32, b".")[:32])
+
+
 @dataclass
 class Site:
     """Keys and documents. `base_ms` is the time of the state; everything the endpoints capture lies after it."""
@@ -62,6 +67,7 @@ class Site:
     kinds: tuple[str, ...] = ("pointer", "key", "window")
     random_bytes: Any = field(default=secrets.token_bytes)
     beacons: int = 0
+    receipts: bool = True
 
     def __post_init__(self) -> None:
         self.officers = {name: seed_key(name) for name in ("security-1", "privacy-1", "council-1")}
@@ -109,7 +115,8 @@ class Site:
 
     def enrolment(self, name: str) -> bytes:
         keys = (public_hex(seed_key(name)), subject_of(name), public_hex(seed_key("person of " + name)))
-        return signed(d.Enrolment(self.name, name, *keys, "team-1", self.base_ms + 20 * DAY_MS), self.enrol)
+        told_to = public_hex(receipt_key(name)) if self.receipts else ""
+        return signed(d.Enrolment(self.name, name, *keys, "team-1", self.base_ms + 20 * DAY_MS, told_to), self.enrol)
 
     def consent(self, name: str, given: bool = True, at_ms: int = 0) -> bytes:
         consent = d.Consent(self.name, subject_of(name), self.manifest_digest, given, at_ms or self.base_ms)
@@ -288,9 +295,19 @@ class Bench:
     def accounts(self) -> dict[bytes, dict[str, Any]]:
         return {output.key: codec.decode("account", output.value) for output in self.topics.get("account.v1", ())}
 
+    def receipts(self, endpoint: str) -> list[dict[str, Any]]:
+        """What the endpoint opens of all that stands there."""
+        records = [(output.key, output.value) for output in self.topics.get("receipts.v1", ())]
+        return opened_receipts(self.site, endpoint, records)
+
     def sanitized(self) -> list[tuple[SanitizedHeader, bytes]]:
         values = [o.value for topic, found in self.topics.items() if topic.startswith(("sanitized", "review")) for o in found]
         return opened(self.site, values)
+
+
+def opened_receipts(site: Site, endpoint: str, records: Iterable[tuple[bytes | None, bytes | None]]) -> list[dict[str, Any]]:
+    own = (open_receipt(site.name, receipt_key(endpoint), record, [site.sign.public_key()]) for record in records)
+    return [counts for counts in own if counts is not None]
 
 
 def key_for(name: str) -> bytes:

@@ -15,12 +15,12 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 
 from byleave.core.codec import Record
+from byleave.core.receipts import OTHERS
 from byleave.processors.reassemble import Outcome
 
 LABELS_MAX = 256
 SHARES_MAX = 64
 """So many different shares are told apart; those beyond are of the application OTHERS."""
-OTHERS = "others"
 REPLACED = "replaced"
 """The fate of events that were kept as one placeholder: their text is gone."""
 DISPOSITIONS: dict[Outcome, str] = {outcome: outcome.name.lower() for outcome in Outcome if outcome is not Outcome.PENDING}

@@ -36,13 +36,17 @@ from byleave.core.batches import (
     seal_sanitized,
 )
 from byleave.core.broker import Received
+from byleave.core.codec import Record
 from byleave.core.envelope import Opener, Randomness
 from byleave.core.errors import Broken, Forged, Refused
 from byleave.core.events import Screen
+from byleave.core.keys import recipient
 from byleave.core.levels import Level
+from byleave.core.receipts import HOUR_MS, seal_receipt
 from byleave.processors.account import DISPOSITIONS, Account
 from byleave.processors.fence import Fence
 from byleave.processors.intake import OUTSIDE, Examined, claim_of, examine, open_admitted
+from byleave.processors.receipts import Hour, begin
 from byleave.processors.session import PAST_SESSIONS_MAX, EndpointState, Rules, close, feed
 from byleave.processors.state import StateSeal, Stream
 
@@ -55,7 +59,7 @@ STRANGERS = ""
 """The stream of records whose key is no enrolled endpoint's: remembered together, since anybody can make up keys."""
 KEY_DESTROYED = "key-destroyed"
 WRITTEN = (Level.SHAPE, Level.INTERNAL, Level.PEOPLE)
-STATE_TOPIC, ACCOUNT_TOPIC, REFUSED_TOPIC = "redactor.state.v1", "account.v1", "refused.v1"
+STATE_TOPIC, ACCOUNT_TOPIC, REFUSED_TOPIC, RECEIPT_TOPIC = "redactor.state.v1", "account.v1", "refused.v1", "receipts.v1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +171,9 @@ class Partition:
                 self._close(endpoint, stream, emit, vanished=False)
             elif stream.open and self.stamp_ms - stream.append_ms > LATE_MS:
                 self._close(endpoint, stream, emit, vanished=True)
-            elif not stream.open and self.stamp_ms - stream.append_ms > KEPT_MS and settled > stream.offset:
+            if stream.hour is not None and stream.hour.counted(stream.state.account):
+                self._turn(endpoint, stream, self.stamp_ms, knowledge, emit)
+            if not stream.open and self.stamp_ms - stream.append_ms > KEPT_MS and settled > stream.offset:
                 del self._streams[endpoint]
                 self._touched.pop(endpoint, None)
                 emit(Output(STATE_TOPIC, self.number, endpoint.encode(), None))
@@ -217,7 +223,7 @@ class Partition:
                 raise Refused("the fence refuses it", reason=verdict.reason)
             self._check_drift(entry.examined)
             batch = open_admitted(entry.examined, received, verdict.t_star, knowledge, self._tools.opener)
-            self._apply(batch, emit)
+            self._apply(batch, knowledge, emit)
         except (Forged, Refused) as error:
             if error.reason == "unknown-endpoint" and not _heard_after(received.append_ms, knowledge):
                 return False  # its enrolment may still be on its way
@@ -229,16 +235,18 @@ class Partition:
         if header.session in self._stream(header.endpoint).state.drifted:
             raise Refused("its session held what the manifest does not promise", reason="drift")
 
-    def _apply(self, batch: AdmittedBatch, emit: Emit) -> None:
-        """Feeds an admitted batch. Raises Refused before anything changed."""
+    def _apply(self, batch: AdmittedBatch, knowledge: Knowledge, emit: Emit) -> None:
+        """Feeds an admitted batch. Raises Refused before anything changed but the hour."""
         header, stream = batch.header, self._stream(batch.header.endpoint)
         keys = self._keys(batch)
+        hour = self._turn(header.endpoint, stream, batch.origin.append_ms, knowledge, emit)
         before = self._counters(stream, header.session)
         found = feed(stream.state, batch, self._tools.rules)
         self._publish(found, keys, emit)
         self._take_closed(header.endpoint, stream, emit)
         self._decided(header.endpoint, batch.origin, stream)
         stream.remember(batch)
+        hour.late += header.count if header.hi_max < hour.hour_ms else 0
         self.tally.counts["admitted",] += header.count
         self.tally.admitted_append_ms.append(batch.origin.append_ms)
         self.tally.counts += self._counters(stream, stream.state.session) - before
@@ -247,6 +255,7 @@ class Partition:
         received, examined = entry.received, entry.examined
         endpoint = self._endpoint_of(received.key or b"", knowledge)
         stream = self._stream(endpoint)
+        self._turn(endpoint, stream, received.append_ms, knowledge, emit)
         if examined is not None:
             self._step_over(examined, received, stream, emit)
             if reason == OUTSIDE:
@@ -353,7 +362,35 @@ class Partition:
         """The last account of each session that a newer one closed."""
         for session, account in stream.state.closed:
             self._account(endpoint, session, account, stream, emit)
+            if stream.hour is not None:
+                stream.hour.end_session(account)
         stream.state.closed.clear()
+
+    def _turn(self, endpoint: str, stream: Stream, at_ms: int, knowledge: Knowledge, emit: Emit) -> Hour:
+        """The endpoint's hour at a time of its partition; if that is another than before, the receipt of that one goes out.
+
+        Stamps that run back, as after a change of the partition's leader, do not open an hour a second time.
+        """
+        hour, account = stream.hour, stream.state.account
+        if hour is not None and at_ms < hour.hour_ms + HOUR_MS:
+            return hour
+        if hour is not None and hour.counted(account):
+            self._receipt(hour.counts(endpoint, account, self._tools.rules.digest), knowledge, emit)
+        stream.hour = begin(at_ms, account)
+        self._touched[endpoint] = None
+        return stream.hour
+
+    def _receipt(self, counts: Record, knowledge: Knowledge, emit: Emit) -> None:
+        """To an endpoint that was enrolled without a receipt key none goes out."""
+        enrolment = knowledge.enrolments.get(counts["endpoint"])
+        if enrolment is None or not enrolment.receipt_key:
+            return
+        try:
+            key, value = seal_receipt(self._tools.state_seal.site, recipient(enrolment.receipt_key), counts, self._tools.signer)
+        except Refused as error:
+            self.tally.counts["refused", "receipt", error.reason] += 1
+        else:
+            emit(Output(RECEIPT_TOPIC, None, key, value))
 
     def _account(self, endpoint: str, session: bytes, account: Account, stream: Stream, emit: Emit) -> None:
         record = account.record(endpoint, session, stream.last.subject if stream.last else "")

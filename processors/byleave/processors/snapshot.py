@@ -23,7 +23,9 @@ from byleave.processors.reduce import Click, Reducer, Scroll
 from byleave.processors.session import EndpointState
 from byleave.processors.waiting import Waiting
 
-VERSION = 5
+VERSION, EARLIER = 5, 4
+"""The version before is read, too: it knew of no targets, no shares and no drift (docs/adr/0004)."""
+_DRIFTED = 7
 _TARGET = [item.name for item in fields(ActionRow)].index("target") - 1
 _FIELD = tuple(item.name for item in fields(Field) if item.name not in ("chars", "owners"))
 
@@ -51,9 +53,9 @@ def load(dumped: bytes) -> EndpointState:
     """The reverse of `dump`. Raises Broken if the bytes are not a state of this version."""
     try:
         body = json.loads(dumped.decode("utf-8", "surrogatepass"))
-        if body[0] != VERSION:
+        if body[0] not in (VERSION, EARLIER):
             raise Broken("the stored state is of another version")
-        return _state(body)
+        return _state(body if body[0] == VERSION else [*body[:_DRIFTED], [], *body[_DRIFTED:]])
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
         raise Broken("the stored state cannot be read") from None  # the cause would quote what it holds
 
@@ -95,7 +97,7 @@ def _load_field(values: list[Any]) -> Field:
 
 
 def _row(values: list[Any]) -> ActionRow:
-    kind, *rest = values
+    kind, *rest = values if len(values) == len(fields(ActionRow)) else [*values[: _TARGET + 1], None, *values[_TARGET + 1 :]]
     plain: list[Any] = [tuple(value) if isinstance(value, list) else value for value in rest]
     row = ActionRow(ActionKind(kind), *plain)
     return row if row.target is None else replace(row, target=Target(*plain[_TARGET]))
@@ -104,9 +106,9 @@ def _row(values: list[Any]) -> ActionRow:
 def _load_item(values: list[Any]) -> Item:
     kind, at_ms, app, level, outcome, count, data, number = values
     if kind == POINTER:
-        (seq, event_ms, what, *place, target), x, y = data
-        event = PointerEvent(seq, event_ms, Kind(what), *place)
-        data = (replace(event, target=Target(*target)) if target else event, x, y)
+        (seq, event_ms, what, px, py, button, dx, dy, *target), x, y = data
+        event = PointerEvent(seq, event_ms, Kind(what), px, py, button, dx, dy)
+        data = (replace(event, target=Target(*target[0])) if any(target) else event, x, y)
     elif kind == TYPED:
         data = _row(data)
     elif isinstance(data, list):

@@ -1,6 +1,6 @@
 """What the redactor remembers of an endpoint, and how that stands on `redactor.state.v1` (ruling 19, docs/adr/0004).
 
-    record   nonce (12 random bytes), AES-256-GCM of zstd of: a line of JSON (format, offset and time, last batch), the session
+    record   nonce (12 random bytes), AES-256-GCM of zstd of: a line of JSON (format, place, last batch, hour), the session
     bound to format version, site, partition and endpoint as associated data: a record moved elsewhere does not open
 
 Promises  everything that a decision depends on is in the record, together with the input offset up to which it was decided; no
@@ -23,9 +23,10 @@ from byleave.core.envelope import Randomness
 from byleave.core.errors import Broken, Forged
 from byleave.core.events import Screen
 from byleave.processors import snapshot
+from byleave.processors.receipts import Hour
 from byleave.processors.session import EndpointState
 
-FORMAT = 2
+FORMAT, EARLIER = 3, 2
 NONCE_BYTES = 12
 PLAIN_BYTES_MAX = 16 << 20
 
@@ -40,6 +41,8 @@ class Stream:
     """Broker stamp of the last record decided."""
     last: AdmittedBatch | None = None
     """The last batch admitted, without its events and its wrap: what a closing of the session is signed under."""
+    hour: Hour | None = None
+    """What of the endpoint's events is still to be told by receipt; STRANGERS' goes to nobody."""
 
     @property
     def open(self) -> bool:
@@ -55,26 +58,28 @@ class StateSeal:
 
     def __init__(self, key: bytes, site: str, random_bytes: Randomness) -> None:
         self._cipher = AESGCM(key)
-        self._site = site
+        self.site = site
         self._random = random_bytes
 
     def seal(self, endpoint: str, partition: int, stream: Stream) -> bytes:
         """One record: random nonces allow 2^32 of them under one key (NIST SP 800-38D, 8.3)."""
         nonce = self._random(NONCE_BYTES)
         packed = zstandard.ZstdCompressor(level=1).compress(dump(stream))
-        return nonce + self._cipher.encrypt(nonce, packed, self._associated(endpoint, partition))
+        return nonce + self._cipher.encrypt(nonce, packed, self._associated(FORMAT, endpoint, partition))
 
     def open(self, endpoint: str, partition: int, sealed: bytes) -> Stream:
-        """The reverse. Raises Broken."""
-        try:
-            packed = self._cipher.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], self._associated(endpoint, partition))
-            plain = zstandard.ZstdDecompressor().decompress(packed, max_output_size=PLAIN_BYTES_MAX)
-        except (InvalidTag, ValueError, zstandard.ZstdError):
-            raise Broken(f"a state record of partition {partition} does not open with this redactor's state key") from None
-        return load(plain)
+        """The reverse, also of the format before. Raises Broken."""
+        for form in (FORMAT, EARLIER):
+            try:
+                bound = self._associated(form, endpoint, partition)
+                packed = self._cipher.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], bound)
+                return load(zstandard.ZstdDecompressor().decompress(packed, max_output_size=PLAIN_BYTES_MAX))
+            except (InvalidTag, ValueError, zstandard.ZstdError):
+                continue
+        raise Broken(f"a state record of partition {partition} does not open with this redactor's state key")
 
-    def _associated(self, endpoint: str, partition: int) -> bytes:
-        parts = (b"byleave/state", bytes([FORMAT]), self._site.encode(), endpoint.encode(), partition.to_bytes(4, "big"))
+    def _associated(self, form: int, endpoint: str, partition: int) -> bytes:
+        parts = (b"byleave/state", bytes([form]), self.site.encode(), endpoint.encode(), partition.to_bytes(4, "big"))
         return b"".join(len(part).to_bytes(2, "big") + part for part in parts)
 
 
@@ -84,21 +89,22 @@ def dump(stream: Stream) -> bytes:
     if batch := stream.last:
         header = codec.encode_body("raw_header", batch.header.record()).hex()
         last = [header, batch.subject, astuple(batch.origin), batch.t_star, astuple(batch.screen)]
-    head = json.dumps([FORMAT, stream.offset, stream.append_ms, last], separators=(",", ":"))
+    hour = astuple(stream.hour) if stream.hour else None
+    head = json.dumps([FORMAT, stream.offset, stream.append_ms, last, hour], separators=(",", ":"))
     return head.encode() + b"\n" + snapshot.dump(stream.state)
 
 
 def load(plain: bytes) -> Stream:
-    """Reads `dump`. Raises Broken."""
+    """Reads `dump`, and that of the format before, which knew of no hour. Raises Broken."""
     head, _, state = plain.partition(b"\n")
     try:
-        found, offset, append_ms, batch = json.loads(head)
-        if found != FORMAT:
+        found, offset, append_ms, batch, *counted = json.loads(head)
+        if (found, len(counted)) not in ((FORMAT, 1), (EARLIER, 0)):
             raise ValueError
-        last = None
+        last, hour = None, Hour(*counted[0]) if counted and counted[0] else None
         if batch:
             header, subject, origin, t_star, screen = batch
             last = AdmittedBatch(load_raw_header(bytes.fromhex(header)), subject, Origin(*origin), t_star, (), Screen(*screen))
     except (ValueError, TypeError, Forged):
         raise Broken(f"a state record is not of format {FORMAT}") from None
-    return Stream(snapshot.load(state), offset, append_ms, last)
+    return Stream(snapshot.load(state), offset, append_ms, last, hour)
