@@ -11,10 +11,12 @@ import pytest
 
 from byleave.control.bootstrap import dev_site, documents_to_publish
 from byleave.core.broker import Received
-from byleave.core.errors import Broken, Misconfigured
+from byleave.core.errors import Broken, Misconfigured, Refused
 from byleave.core.settings import load_installation
 from byleave.deploy import pki
 from byleave.producers.hooks.canary import canary
+from byleave.producers.hooks.live import LiveSource
+from byleave.producers.inquiries import ask
 from byleave.producers.main import TOPICS, Process, own_digest
 
 NOW_MS = 1_800_000_000_000
@@ -83,6 +85,15 @@ def test_a_damaged_floor_stops_it(home: Path) -> None:
     (home / "endpoints" / "ep-a" / "floor.json").write_text("{")
     with pytest.raises(Misconfigured, match="old state"):
         process(home)
+
+
+def test_an_agent_of_this_screen_is_told_of_sites_between_two_turns(home: Path) -> None:
+    running = Process(load_installation({"BYLEAVE_HOME": str(home)}), "ep-a", LiveSource({}), lambda _: False)
+    running.listen()
+    assert ask(home / "endpoints" / "ep-a", {"ask": "site", "of": 1, "news": [[1, 2, "crm.example"]]}) == {}
+    with pytest.raises(Refused, match="other fields"):
+        ask(home / "endpoints" / "ep-a", {"ask": "site"})
+    running.close()
 
 
 def test_a_floor_outlives_the_process(home: Path) -> None:
