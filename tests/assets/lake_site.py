@@ -111,7 +111,7 @@ class LakeSite:
         roles.append(Role("redactor", (public_hex(self.redactor),), ("test",), 1, 1))
         self.root = Root(self.site, 1, FAR_MS, tuple(roles))
         readers = (Reader("ml", 1, PURPOSE), Reader("ml", 2, PURPOSE), Reader("review", 3, "review"))
-        kinds, purposes = ("pointer", "key", "window"), (PURPOSE, "review")
+        kinds, purposes = ("pointer", "key", "window", "target"), (PURPOSE, "review")
         self.document = Manifest(self.site, "a test", kinds, ("xterm",), (), purposes, readers, 30, "d", "l", 0, FAR_MS)
         self.manifest = trust.sign(self.document, [self.signer])
         self.manifest_digest = trust.verify(self.root, "manifest", Manifest, self.manifest, site=self.site)[1]

@@ -6,7 +6,7 @@ import random
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from redactor_site import SCREEN, SECRETS, Bench, Endpoint, Site, balanced, key_for, oracle, received, rows_of, seed_key, work
 
@@ -411,6 +411,7 @@ def test_no_output_but_sealed_ones_holds_what_was_typed(bench: Bench, site: Site
         assert secret.encode() not in plain
 
 
+@settings(deadline=None)  # the first example pays for what is loaded once
 @given(st.binary(max_size=400), st.integers(0, 3))
 def test_hostile_bytes_are_only_ever_refused(noise: bytes, how: int) -> None:
     site = Site("t.", BASE_MS)

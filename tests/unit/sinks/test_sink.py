@@ -394,7 +394,7 @@ def test_a_commit_whose_outcome_is_unknown_is_settled_by_loading(
 PROMISED_LESS = {
     "level 2": {"readers": (Reader("ml", 1, PURPOSE),)},
     "TYPE": {"kinds": ("pointer", "window"), "fields": ()},
-    "text": {"fields": ("pointer.x", "window.app", "key.modifiers")},
+    "text": {"fields": ("pointer.x", "window.app", "key.modifiers", "target.role", "target.box", "target.label")},
     "app": {"fields": ("pointer.x", "key.key")},
 }
 
