@@ -31,7 +31,14 @@ FLAGS = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
 )  # fmt: skip
-WORDS = ["Office <work>", "  Where:    only in xterm; nowhere else", "  You can take this back at any time."]
+WORDS = [
+    "Office <work>",
+    "  Where:    only in xterm; nowhere else",
+    "  You can take this back at any time. To be silent is to say:",
+    "  no",
+]
+RECEIPT = {"removals": {"password": 14}, "captured": 4_200, "written": 4_000, "removed": 190, "refused": 0, "gaps": 4,
+           "held": 8, "held_before": 2}  # fmt: skip
 HOSTILE = "<script>document.title='hacked'</script>"
 
 
@@ -63,7 +70,8 @@ class Endpoint:
             "counts": {"keys": 4_100},
             "gaps": 0,
             "near_focus": 3,
-            "removed": {"password": 14},
+            "receipt": RECEIPT,
+            "captured": 4_203,
             "never": {"tax": 1},
         }
         status = {"capturing": not self.paused, "answer": answer}
@@ -99,20 +107,12 @@ def test_a_person_opens_it_sees_what_is_so_pauses_resumes_and_withdraws_without_
     assert tab.url.endswith("/#today")
     assert not Path(opened["file"]).exists()
     text = tab.inner_text("main")
-    assert all(
-        part in text
-        for part in (
-            "61 min",
-            HOSTILE,
-            "under 1 min",
-            "keys\n4,100",
-            "change of window\n3",
-            "password\n14",
-            "tax\n1",
-            "Office <work>",
-            "only in xterm",
-        )
-    )
+    for part in (
+        "61 min", "under 1 min", HOSTILE, "keys\n4,100", "change of window\n3", "password\n14", "tax\n1", "Office <work>",
+        "only in xterm", "Receipts: 4,200 events = 4,000 written + 190 removed + 0 refused + 4 gaps + 6 held. 3 stand in",
+        "To be silent is to say: no",
+    ):  # fmt: skip
+        assert part in text, part
     assert "14:02:11" not in text, "the last minutes are shown on request only"
     tab.get_by_role("button", name="Pause").press("Enter")
     tab.get_by_role("heading", name="Paused", level=1).wait_for()

@@ -5,6 +5,7 @@ It says what it does not know: a part whose answer is missing says so instead of
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
@@ -18,6 +19,7 @@ _STATES = {
     "paused": ("Paused", "resume", "Resume"),
     "off": ("Not recorded", "pause", "Pause"),
 }
+_NAMED = re.compile(r"([A-Z][a-z ]{1,9}):\s+(.*)", re.DOTALL)
 _NUMBERS = {"gaps": "lost, and said so", "near_focus": "dropped at a change of window"}
 
 
@@ -58,13 +60,26 @@ def _today(today: Any) -> str:
     minutes = {str(app): float(spent) for app, spent in dict(today.get("minutes", {})).items()}
     numbers = {label: today[name] for name, label in _NUMBERS.items() if today.get(name)}
     taken = _bars(minutes) + _counts({**today.get("counts", {}), **numbers}) if minutes else _p("Nothing was taken today.")
-    removed = _counts(today.get("removed", {})) or _p("No account of the redactor has come in for today yet.")
+    receipt = today.get("receipt")
+    if receipt is None:
+        removed = _p("No receipt of the redactor has come in for today yet.")
+    else:
+        removed = _counts(receipt["removals"]) or _p("Nothing of today had to be removed.")
+        removed += f'<p class="quiet">{_sum(int(today.get("captured", 0)), receipt)}</p>'
     never = _counts(today.get("never", {})) or _p("Nothing of the kind came up.")
     return (
         _section("today", "Taken today", taken)
         + _section("removed", "Removed before anybody could read it", removed)
         + _section("never", "Never recorded", never)
     )
+
+
+def _sum(captured: int, receipt: Mapping[str, Any]) -> str:
+    parts = {name: receipt[name] for name in ("written", "removed", "refused", "gaps")}
+    parts["held"] = receipt["held"] - receipt["held_before"]
+    added = " + ".join(f"{int(count):,} {name}" for name, count in parts.items())
+    rest = captured - int(receipt["captured"])
+    return f"Receipts: {int(receipt['captured']):,} events = {added}." + (f" {rest:,} stand in no receipt yet." if rest else "")
 
 
 def _recent(lines: Sequence[str] | None) -> str:
@@ -76,14 +91,14 @@ def _recent(lines: Sequence[str] | None) -> str:
 
 
 def _agreed(answers: Mapping[str, Any]) -> str:
-    """`words`: the manifest in plain words, its title first and then "Name: text" lines."""
+    """`words`: the manifest in plain words: its title, lines of "Name: text", and sentences."""
     words = [str(line).strip() for line in answers.get("words", ())]
     if not words:
         return _section("agreed", "What you agreed to", _p("No manifest in force is known here just now."))
-    rows = [line.partition(":") for line in words[1:]]
-    named = "".join(f"<dt>{escape(name)}</dt><dd>{escape(text.strip())}</dd>" for name, colon, text in rows if colon)
-    rest = "".join(_p(escape(name)) for name, colon, _ in rows if not colon)
-    return _section("agreed", "What you agreed to", f"<p><strong>{escape(words[0])}</strong></p><dl>{named}</dl>{rest}")
+    rows = [(_NAMED.match(line), line) for line in words[1:]]
+    named = "".join(f"<dt>{escape(row[1])}</dt><dd>{escape(row[2])}</dd>" for row, _ in rows if row)
+    rest = escape(" ".join(line for row, line in rows if not row))
+    return _section("agreed", "What you agreed to", f"<p><strong>{escape(words[0])}</strong></p><dl>{named}</dl><p>{rest}</p>")
 
 
 def _section(name: str, title: str, body: str) -> str:
