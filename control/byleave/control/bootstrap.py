@@ -40,6 +40,8 @@ ROLES: Mapping[str, tuple[int, Mapping[str, str]]] = {
     "drill": (1, {"drill/drill": "service"}),
 }
 """How many keys of as many groups each role needs, and the place of each key with the group that owns it."""
+RECIPIENTS = {"recipients/security": "security", "recipients/council": "council"}
+"""Who reads what people raise."""
 
 
 def dev_site(
@@ -91,7 +93,7 @@ def _places(endpoints: Sequence[tuple[str, str, str]]) -> Iterator[str]:
     """Of the keys, below the state folder and without `.key`."""
     for _, owners in ROLES.values():
         yield from owners
-    yield "redactor/state"
+    yield from ("redactor/state", *RECIPIENTS)
     for endpoint, subject, _ in endpoints:
         yield from (f"endpoints/{endpoint}/device", f"endpoints/{endpoint}/receipt", f"people/{subject}/person")
 
@@ -121,7 +123,8 @@ def _root(home: Path, site: str, now_ms: int) -> Root:
         }
         for name, (needed, of) in ROLES.items()
     }
-    return roots.described({"roles": roles}, site, now_ms)
+    readers = [f"{Path(at).name}={public_hex(read_hpke_key(home / f'{at}.key'))}@{group}" for at, group in RECIPIENTS.items()]
+    return roots.described({"roles": roles, "recipients": readers}, site, now_ms)
 
 
 def _manifest(site: str, applications: Sequence[str], now_ms: int) -> Manifest:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from byleave.control import officers_cli
+from byleave.control import concern_cli, officers_cli
 from byleave.control.documents import Halt, Scope
 from byleave.control.officers_cli import Lift, Officer, PassphraseFile, Propose, Sign, Submit, Yes
 from byleave.core.clock import wall_ms
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True)
 app.add_typer(officers_cli.root, name="root")
+app.add_typer(concern_cli.app, name="concern")
 app.add_typer(officers_cli.keys, name="keys")
 app.registered_commands.extend(officers_cli.app.registered_commands)
 
@@ -236,6 +237,8 @@ def _board_lines(report: dict[str, Any]) -> Iterable[str]:
     never = sum(row["worked_days_ago"] is None for row in report["keys"])
     if never:
         yield f"{never} of {len(report['keys'])} keys were never tried; see byleave keys list."
+    for row in report["concerns"]:
+        yield f"Concern {row['number']} ({row['concern'][:12]}): no answer for {row['age_days']} d; see byleave concern."
     if not report["orders"]:
         yield "No order to stop is in force."
         for row in report["endpoints"]:

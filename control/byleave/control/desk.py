@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from byleave.control import trust
 from byleave.control.bootstrap import pin_root, pinned_root
+from byleave.control.concerns import Concern
 from byleave.control.documents import Halt, Manifest, Root, digest
 from byleave.control.knowledge import Knowledge
 from byleave.control.officers import is_sealed
@@ -62,14 +63,14 @@ def open_watch(
 def read_all(watch: ControlWatch, signed: dict[str, bytes] | None = None) -> ControlWatch:
     """Reads until everything that stood on the topics has been learned. Raises Transient after READ_S_MAX.
 
-    `signed` takes manifests and orders as they stand there, by digest.
+    `signed` takes manifests, orders and concerns as they stand there, by digest.
     """
     until_s = time.monotonic() + READ_S_MAX
     while not watch.caught_up:
         if time.monotonic() > until_s:
             raise Transient(f"the control topics could not be read to their end in {READ_S_MAX:.0f} s: is the broker up?")
         for record, document in watch.read(0.1):
-            if signed is not None and record.value is not None and isinstance(document, Halt | Manifest):
+            if signed is not None and record.value is not None and isinstance(document, Halt | Manifest | Concern):
                 signed[digest(load_envelope(record.value).body)] = record.value
     return watch
 

@@ -44,14 +44,25 @@ class Role:
 
 
 @dataclass(frozen=True, slots=True)
+class Recipient:
+    """Who can open what people raise: a name, the group that it stands for, its X25519 public key (hex)."""
+
+    name: str
+    group: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
 class Root:
     """The pinned beginning of all trust: roles, their Ed25519 public keys (hex) and thresholds. `groups[i]` owns `keys[i]`."""
 
     TYPE = "application/vnd.byleave.root.v1+json"
+    LATER = frozenset({"recipients"})
     site: str
     version: int
     expires_ms: int
     roles: tuple[Role, ...]
+    recipients: tuple[Recipient, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

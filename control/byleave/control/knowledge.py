@@ -20,6 +20,7 @@ from types import MappingProxyType
 from typing import Any
 
 from byleave.control import promised, trust
+from byleave.control.concerns import CONCERNS_MAX, Answer, Concern, in_form
 from byleave.control.documents import (
     CANARY,
     Ack,
@@ -91,6 +92,10 @@ class Knowledge(Orders):
         self._consents: dict[str, Consent] = {}
         self.consents: Mapping[str, Consent] = MappingProxyType(self._consents)
         """The newest word of each subject: a yes to one manifest, or its withdrawal."""
+        self.concerns: dict[str, int] = {}
+        """Each concern by its name, with its hour, in the order in which they came."""
+        self.answers: dict[str, Answer] = {}
+        """By the name of the concern."""
         self._early: dict[str, list[bytes]] = {}
         self._spoken: set[str] = set()
         self.spoken: Set[str] = self._spoken
@@ -104,6 +109,7 @@ class Knowledge(Orders):
             "control.request.v1": partial(self._by_endpoint, Request), "control.ack.v1": partial(self._by_endpoint, Ack),
             "control.ask.v1": self._learn_asked,
             "control.rehearsal.v1": self._learn_rehearsal,
+            "control.concern.v1": self._learn_concern, "control.answer.v1": self._learn_answer,
         }  # fmt: skip
 
     def learn(self, topic: str, unverified: bytes | None) -> Any:
@@ -297,6 +303,21 @@ class Knowledge(Orders):
         self._consents[subject] = consent
         self._spoken.add(subject)
         return consent
+
+    def _learn_concern(self, unverified: bytes | None) -> Concern:
+        claimed = load(Concern, dsse.load_envelope(unverified).body)  # only to find the key that it says was made for it
+        concern, found = trust.verify_by(verify_key(claimed.key), Concern, unverified, site=self.site)
+        if found in self.concerns or len(self.concerns) >= CONCERNS_MAX:
+            raise Refused("a concern that was read already, or one too many", reason="replayed")
+        if not in_form(concern):
+            raise Forged("a concern of another form than ours", reason="malformed")
+        self.concerns[found] = concern.at_ms
+        return concern
+
+    def _learn_answer(self, unverified: bytes | None) -> Answer:
+        answer, _ = self._verify("halt", Answer, unverified)
+        self.answers[answer.concern] = answer
+        return answer
 
     def _learn_asked(self, unverified: bytes | None) -> Asked | Consent | None:
         """Where a device has no other way to the enroller, its person's word goes this one, too. It counts here at once."""

@@ -138,6 +138,7 @@ def root_rotate(
     add: Annotated[list[str] | None, typer.Option(help="ROLE=HEX@GROUP; repeatable.")] = None,
     remove: Annotated[list[str] | None, typer.Option(help="HEX of a key that loses all its roles; repeatable.")] = None,
     threshold: Annotated[list[str] | None, typer.Option(help="ROLE=KEYS/GROUPS; repeatable.")] = None,
+    recipient: Annotated[list[str] | None, typer.Option(help="NAME=HEX@GROUP who reads what people raise; repeatable.")] = None,
     expires_days: Annotated[int, typer.Option(help="For how long; a year at most.")] = 365,
     lift: Lift = None,
     alone: Annotated[bool, typer.Option("--alone", help="Submit the root though its state is not signed yet.")] = False,
@@ -159,7 +160,7 @@ def root_rotate(
         basis, signed = deciding.read_basis(at)
         following = roots.rotated(
             pinned_root(at.home, at.site), wall_ms(), add=add or [], remove=remove or [], thresholds=threshold or [],
-            expires_days=expires_days,
+            expires_days=expires_days, recipients=recipient or [],
         )  # fmt: skip
         return deciding.rotation(basis, signed, following, lift or []), basis
 

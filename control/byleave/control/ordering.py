@@ -158,7 +158,7 @@ class Follower:
         age_ms = boot_ms() - self._heard_boot_ms if knowledge.beacon else None
         keys = rollcall.keys(knowledge, {}, wall_ms())
         found = {"epoch": epoch, "conflict": knowledge.conflict, "beacon_age_ms": age_ms, "orders": orders, "endpoints": people}
-        return {**found, "keys": keys}
+        return {**found, "keys": keys, "concerns": rollcall.concerns(knowledge, wall_ms())}
 
     @property
     def acks(self) -> Iterable[Ack]:

@@ -139,6 +139,15 @@ def keys(knowledge: Knowledge, names: Mapping[str, str], now_ms: int) -> list[di
     return list(rows.values())
 
 
+def concerns(knowledge: Knowledge, now_ms: int, *, answered: bool = False) -> list[dict[str, Any]]:
+    """What people raised and nobody has answered yet, numbered in the order in which it came; with `answered`, all of it."""
+    rows = []
+    for number, (named, at_ms) in enumerate(knowledge.concerns.items(), 1):
+        row = {"number": number, "concern": named, "age_days": max(0, now_ms - at_ms) // 86_400_000}
+        rows.append({**row, "answered": named in knowledge.answers})
+    return [row for row in rows if answered or not row["answered"]]
+
+
 def rehearsed_ms(knowledge: Knowledge, key: str, now_ms: int) -> int | None:
     """When a key last proved that it works; None for never, or for a day that is still to come."""
     worked_ms = knowledge.rehearsals.get(key)

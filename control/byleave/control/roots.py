@@ -10,15 +10,15 @@ Refuses   `unable` (a role that could not act), `too-long` (over a year), `mixed
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from byleave.control import resume, trust
-from byleave.control.documents import Halt, Manifest, Role, Root, digest, dump
+from byleave.control.documents import Halt, Manifest, Recipient, Role, Root, digest, dump
 from byleave.control.knowledge import Knowledge
 from byleave.core.errors import Forged, Misconfigured, Refused
-from byleave.core.keys import verify_key
+from byleave.core.keys import public_hex, recipient, verify_key
 
 DAY_MS = 86_400_000
 ROOT_MS_MAX = 365 * DAY_MS
@@ -28,7 +28,8 @@ OPTIONAL = ("drill",)
 
 
 def described(told: Mapping[str, Any], site: str, now_ms: int) -> Root:
-    """The first root from a description: `expires_days`, and `roles.NAME` with `threshold`, `groups` and `keys` (HEX@GROUP).
+    """The first root from a description: `expires_days`, `roles.NAME` with `threshold`, `groups` and `keys` (HEX@GROUP), and
+    `recipients` of what people raise (NAME=HEX@GROUP).
 
     Raises Misconfigured for what is no description, Refused as `check`.
     """
@@ -38,17 +39,22 @@ def described(told: Mapping[str, Any], site: str, now_ms: int) -> Root:
             keys, groups = zip(*(_owner(text) for text in role["keys"]), strict=True)
             roles.append(Role(name, keys, groups, int(role["threshold"]), int(role["groups"])))
         expires_ms = now_ms + int(told.get("expires_days", 365)) * DAY_MS
+        recipients = _recipients((), told.get("recipients", ()), ())
     except (KeyError, TypeError, ValueError, AttributeError):
         raise Misconfigured("a root is described by roles.NAME with threshold, groups and keys = ['HEX@GROUP']") from None
-    return check(Root(site, 1, expires_ms, tuple(roles)), now_ms)
+    return check(Root(site, 1, expires_ms, tuple(roles), recipients), now_ms)
 
 
 def rotated(
-    root: Root, now_ms: int, *, add: Sequence[str], remove: Collection[str], thresholds: Sequence[str], expires_days: int
-) -> Root:
-    """The next version: `add` as ROLE=HEX@GROUP, `remove` as HEX, `thresholds` as ROLE=K/G. Raises Misconfigured, Refused."""
+    root: Root, now_ms: int, *, add: Sequence[str], remove: Collection[str], thresholds: Sequence[str], expires_days: int,
+    recipients: Sequence[str] = (),
+) -> Root:  # fmt: skip
+    """The next version: `add` as ROLE=HEX@GROUP, `remove` as HEX, `thresholds` as ROLE=K/G, `recipients` as NAME=HEX@GROUP.
+
+    Raises Misconfigured, Refused.
+    """
     roles = {role.name: role for role in root.roles}
-    unknown = set(remove) - {key for role in root.roles for key in role.keys}
+    unknown = set(remove) - {key for role in root.roles for key in role.keys} - {one.key for one in root.recipients}
     if unknown:
         raise Misconfigured(f"--remove {min(unknown)[:12]}: the root names no such key; see 'byleave root show'")
     for name, role in roles.items():
@@ -66,7 +72,8 @@ def rotated(
             roles[name] = replace(roles[name], threshold=threshold, groups_min=groups_min)
         except (ValueError, KeyError):
             raise Misconfigured(f"--threshold {text!r}: it must be ROLE=KEYS/GROUPS of a role that there is") from None
-    return check(Root(root.site, root.version + 1, now_ms + expires_days * DAY_MS, tuple(roles.values())), now_ms)
+    open_to = _recipients(root.recipients, recipients, remove)
+    return check(Root(root.site, root.version + 1, now_ms + expires_days * DAY_MS, tuple(roles.values()), open_to), now_ms)
 
 
 def check(root: Root, now_ms: int) -> Root:
@@ -127,6 +134,15 @@ def _holds(root: Root, role: str, kind: type[Any], signed: bytes | None) -> bool
     except Forged:
         return False
     return True
+
+
+def _recipients(known: Iterable[Recipient], add: Iterable[str], remove: Collection[str]) -> tuple[Recipient, ...]:
+    found = {one.name: one for one in known if one.key not in remove}
+    for text in add:
+        name, _, owner = text.partition("=")
+        key, group = _owner(owner)
+        found[name] = Recipient(name, group, public_hex(recipient(key)))
+    return tuple(found.values())
 
 
 def _owner(text: str) -> tuple[str, str]:

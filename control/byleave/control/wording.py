@@ -99,6 +99,8 @@ def root_words(root: Root, before: Root | None) -> Iterator[str]:
         yield from _changes(_owners(old.get(role.name)), _owners(role), lambda owner: f"{owner[1]}: {owner[0]}")
     for name in sorted(old.keys() - {role.name for role in root.roles}):
         yield f"- {name}: this role is no more"
+    reads = (before.recipients if before else (), root.recipients)
+    yield from _changes(*reads, lambda one: f"{shown(one.name)} of {shown(one.group)} reads what people raise: {one.key}")
 
 
 def halt_words(halt: Halt) -> Iterator[str]:

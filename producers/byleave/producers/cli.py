@@ -86,6 +86,33 @@ def resume(endpoint: Endpoint = "", as_json: Json = False) -> None:
     say(report, f"Your pause of {report['endpoint']} is lifted; {then}.", as_json)
 
 
+@me.command("raise")
+def raise_concern(
+    text: Annotated[str, typer.Argument(help="What is wrong, in up to 2,000 characters.")] = "",
+    show: Annotated[bool, typer.Option("--list", help="What you raised here, and what was answered.")] = False,
+    endpoint: Endpoint = "",
+    as_json: Json = False,
+) -> None:
+    """Pause, and tell security and the representatives what is wrong. It stands on their board until it is answered.
+
+    Only they can read it, and who wrote it. Your pause is yours to lift: byleave me resume.
+    Example: byleave me raise "it took down what I typed to my doctor"
+    """
+    from byleave.control import concerning
+    from byleave.control.wording import shown
+    from byleave.producers.person import pause as pausing
+
+    at, folder = load_installation(), _folder(endpoint)
+    if show:
+        rows = concerning.raised_here(at, folder.name)
+        lines = [f"{row['day']}  {row['concern'][:12]}  {shown(row['answer'] or 'not answered yet')}" for row in rows]
+        say({"concerns": rows}, "\n".join(lines) or "You raised nothing here.", as_json)
+        return
+    pausing.pause(folder)
+    report = concerning.raise_concern(at, folder.name, text)
+    say(report, f"Raised, as {report['concern'][:12]}; nothing is captured until you say: byleave me resume", as_json)
+
+
 @me.command("open")
 def open_page(
     endpoint: Endpoint = "",

@@ -88,6 +88,7 @@ def test_a_first_root_is_described_in_a_file(site: Any, tmp_path: Path) -> None:
     for role in site.root.roles:
         owners = ", ".join(f"'{key}@{group}'" for key, group in zip(role.keys, role.groups, strict=True))
         lines += [f"[roles.{role.name}]", f"threshold = {role.threshold}", f"groups = {role.groups_min}", f"keys = [{owners}]"]
+    lines.insert(1, f"recipients = {[f'{one.name}={one.key}@{one.group}' for one in site.root.recipients]}")
     path = tmp_path / "roles.toml"
     path.write_text("\n".join(lines))
     made = roots.described(deciding.told(path), "test.", NOW_MS)
