@@ -31,7 +31,7 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from socketserver import TCPServer, ThreadingMixIn
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 from byleave.control import consenting
 from byleave.control.knowledge import Knowledge
@@ -44,9 +44,9 @@ from byleave.producers.person import pause
 from byleave.producers.person.view import View, asset, page
 
 IDLE_S = 600.0
-TALK_S = 5.0
-"""From the connection to the end of the answer."""
-THREADS_MAX = 4
+TALK_S, CHANGE_S = 5.0, 60.0
+"""From the connection to the end of the answer; and of a change, which may have to be said to a broker."""
+THREADS_MAX = 8
 BODY_BYTES_MAX = 1_024
 LOOP_S = 0.5
 FILE = "open.html"
@@ -138,7 +138,8 @@ class _Server(ThreadingMixIn, TCPServer):  # an HTTPServer asks DNS for its own 
         self._lock = threading.Lock()
         self._token, self._cookie, self._at = "", "", ""
         self.csrf = ""
-        self._talks: dict[socket.socket, float] = {}
+        self.talks: dict[socket.socket, float] = {}
+        """Until when each may last."""
 
     def run(self) -> None:
         """Serves until nobody has used it for IDLE_S."""
@@ -174,21 +175,21 @@ class _Server(ThreadingMixIn, TCPServer):  # an HTTPServer asks DNS for its own 
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
         """Fewer than THREADS_MAX others, and this account's, where the kernel tells."""
-        return len(self._talks) < THREADS_MAX and ours(request.getsockname()[1], client_address[1])
+        return len(self.talks) < THREADS_MAX and ours(request.getsockname()[1], client_address[1])
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        self._talks[request] = time.monotonic() + TALK_S
+        self.talks[request] = time.monotonic() + TALK_S
         super().process_request(request, client_address)
 
     def shutdown_request(self, request: Any) -> None:
-        self._talks.pop(request, None)
+        self.talks.pop(request, None)
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that went away, or was slow; a traceback could quote what was shown."""
 
     def _hurry(self) -> None:
-        for talk, until_s in list(self._talks.items()):
+        for talk, until_s in list(self.talks.items()):
             if time.monotonic() > until_s:
                 with contextlib.suppress(OSError):
                     talk.shutdown(socket.SHUT_RDWR)
@@ -200,7 +201,7 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = TALK_S
 
     def do_GET(self) -> None:
-        path, query = urlsplit(self.path).path, parse_qs(urlsplit(self.path).query, max_num_fields=4)
+        path, _, query = self.path.partition("?")
         if not self._rightly():
             return
         if re.fullmatch("/[0-9a-f]{32}", path):
@@ -210,7 +211,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif path != "/":
             self.send_error(HTTPStatus.NOT_FOUND)
         elif self._known():
-            self._page(show=query.get("show") == ["5m"])
+            self._page(show=query == "show=5m")
 
     def do_POST(self) -> None:
         change = self.server.desk.changes.get(self.path[1:])
@@ -276,6 +277,7 @@ class _Handler(BaseHTTPRequestHandler):
         return None
 
     def _change(self, change: Callable[[], object]) -> None:
+        self.server.talks[self.connection] = time.monotonic() + CHANGE_S
         try:
             change()
         except (ByleaveError, OSError) as error:

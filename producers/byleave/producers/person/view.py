@@ -132,6 +132,6 @@ _READERS = _section(
     "Who read me",
     _p(
         "Each look at what was taken is in a log that cannot be changed unseen, and that stands on the keyring, not on this "
-        "machine. This page does not know it yet."
+        "machine. This page does not know it yet; who runs the keyring can answer it."
     ),
 )
