@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from narrowed import narrowed
 
 from byleave.control import admission, beacon_main, bootstrap, brake, certificates, consenting, desk, documents, ordering, trust
 from byleave.control.late import late_batch
@@ -29,7 +30,8 @@ from byleave.core.errors import Forged, Refused
 from byleave.core.kafka import KafkaPublisher, KafkaTail
 from byleave.core.keys import read_signing_key
 from byleave.core.settings import Installation, load_installation
-from byleave.deploy import enrol, fleet, pki, rollout
+from byleave.core.topics import load_catalogue
+from byleave.deploy import enrol, fleet, pki, provision, rollout
 from byleave.producers.hooks.canary import canary
 from byleave.producers.main import Process
 
@@ -152,6 +154,7 @@ def test_a_device_is_enrolled_by_its_own_keys_renews_while_it_captures_and_leave
         enrol.approve(room, application.replace(b"A", b"B", 1), "person-c", "team-1", key)
     bundle = enrol.approve(room, application, "person-c", "team-1", key)
     assert enrol.status(device, name)[1] == enrol.NOT_ENROLLED
+    assert rights_differ(room) == [], "whoever sets the ACLs anew leaves those of the new device as they are"
     enrol.install(device, name, bundle)
     assert (enrol.status(device, name)[1], sorted(path.name for path in device.pki.iterdir())) == (
         enrol.NOT_RUNNING,
@@ -169,6 +172,12 @@ def test_a_device_is_enrolled_by_its_own_keys_renews_while_it_captures_and_leave
     assert list(device.home.rglob("*.key")) == [device.home / "people" / "person-c" / "person.key"]
     assert enrol.answer(room, key) == {"renewed": [], "left": [name], "passed on": ["person-c"], "refused": []}
     assert {row.endpoint: row.state for row in fleet.rows(room)}[name] == "revoked"
+    assert rights_differ(room) == [], "and does not give them back once it was revoked"
+
+
+def rights_differ(room: Installation) -> list[str]:
+    found = provision.check(room.kafka("ops"), room.site, narrowed(load_catalogue(), 2), fleet.names_here(room))
+    return [str(one) for one in found]
 
 
 def captures_and_renews(device: Installation, room: Installation, name: str, key: Any) -> None:

@@ -106,7 +106,7 @@ def up(endpoint: EndpointNames = None, as_json: Json = False) -> None:
 
     Example: byleave up --endpoint ep-a --endpoint ep-b
     """
-    from byleave.deploy import pki, provision
+    from byleave.deploy import fleet, pki, provision
 
     home = load_installation().home
     pki.ensure_pki(home, endpoint or pki.endpoints_in(home / "pki") or ENDPOINTS_DEFAULT)
@@ -114,11 +114,11 @@ def up(endpoint: EndpointNames = None, as_json: Json = False) -> None:
     installation = load_installation()
     if installation.bootstrap != running.bootstrap:
         raise Misconfigured("BYLEAVE_BOOTSTRAP names another cluster; unset it, or use `byleave topics apply` for that one")
-    fleet = pki.endpoints_in(installation.pki)
-    changed = provision.apply(installation.kafka("admin"), installation.site, load_catalogue(), fleet)
+    names = fleet.names_here(installation)
+    changed = provision.apply(installation.kafka("admin"), installation.site, load_catalogue(), names)
     report = {"bootstrap": running.bootstrap, "pid": running.pid, "ready_s": round(running.ready_s, 1)}
     text = f"Kafka is up at {running.bootstrap} (process {running.pid}); {len(changed)} topics, settings and ACLs put in place."
-    say({**report, "home": str(home), "endpoints": list(fleet), "changed": len(changed)}, text, as_json)
+    say({**report, "home": str(home), "endpoints": list(names), "changed": len(changed)}, text, as_json)
 
 
 @app.command()
@@ -214,12 +214,10 @@ def main() -> None:
 
 def _cluster(principal: str, endpoint: list[str] | None) -> tuple[dict[str, str | int | bool], str, Catalogue, tuple[str, ...]]:
     """How to reach the cluster as this principal, the site, and what should be there."""
-    from byleave.deploy.fleet import revoked_here
-    from byleave.deploy.pki import endpoints_in
+    from byleave.deploy.fleet import names_here
 
     installation = load_installation()
-    gone = revoked_here(installation.home)
-    fleet = tuple(name for name in endpoint or endpoints_in(installation.pki) if name not in gone)
+    fleet = tuple(endpoint) if endpoint else names_here(installation)
     return installation.kafka(principal), installation.site, load_catalogue(), fleet
 
 

@@ -31,7 +31,7 @@ from byleave.control.documents import Asked, Consent, Enrolment, Issued, Root, d
 from byleave.control.knowledge import Knowledge
 from byleave.core.clock import wall_ms
 from byleave.core.dsse import load_envelope
-from byleave.core.errors import ByleaveError, Forged, Misconfigured, Refused
+from byleave.core.errors import ByleaveError, Forged, Misconfigured, Refused, Transient
 from byleave.core.keys import (
     KEY_BYTES,
     public_hex,
@@ -117,6 +117,7 @@ def approve(
     asked = digest(load_envelope(unverified).body)
     issued = trust.sign(Issued(at.site, asked, certificates.seal(own, authority, recipient(asks.receipt_key), asked)), [key])
     provision.admit(at.kafka("admin"), at.site, load_catalogue(), asks.endpoint)
+    replace_file(fleet.issued(at.home) / f"{asks.endpoint}.crt.pem", own, mode=0o644)
     desk.publish(at, fleet.ENROLLER, [("control.enrolment.v1", asks.endpoint.encode(), enrolment)])
     chain = [signed.decode() for signed in roots.values()]
     return json.dumps({"roots": chain, "enrolment": enrolment.decode(), "issued": issued.decode()}, indent=1).encode()
@@ -238,6 +239,7 @@ def answer(at: Installation, key: Ed25519PrivateKey) -> dict[str, list[str]]:
 def _renew(at: Installation, enrolment: Enrolment, asked: Asked, named: str, key: Ed25519PrivateKey) -> None:
     until = dt.datetime.fromtimestamp(enrolment.until_ms / 1000, dt.UTC)
     own, authority = pki.issue(at.pki, enrolment.endpoint, asked.request, dt.datetime.now(dt.UTC), until)
+    replace_file(fleet.issued(at.home) / f"{enrolment.endpoint}.crt.pem", own, mode=0o644)
     sealed = certificates.seal(own, authority, recipient(enrolment.receipt_key), named)
     desk.publish(
         at, fleet.ENROLLER, [("control.certificate.v1", named.encode(), trust.sign(Issued(at.site, named, sealed), [key]))]
@@ -254,7 +256,9 @@ def _asked(
     with closing(desk.open_watch(at, fleet.ENROLLER, topics=_ASKS)) as watch:
         watch.knowledge = knowledge  # enrolments are known by now
         until_s = time.monotonic() + desk.READ_S_MAX
-        while not watch.caught_up and time.monotonic() < until_s:
+        while not watch.caught_up:
+            if time.monotonic() > until_s:
+                raise Transient(f"what was asked could not be read to its end in {desk.READ_S_MAX:.0f} s")
             for record, document in watch.read(0.1):
                 match document:
                     case Asked():

@@ -53,7 +53,7 @@ def rows(at: Installation) -> list[Row]:
         while not follower.watch.caught_up:
             follower.pump()
         acks = {ack.endpoint: ack for ack in sorted(follower.acks, key=lambda ack: ack.stopped_ms)}
-    ends, now_ms = certificate_ends(at.pki), wall_ms()
+    ends, now_ms = {**certificate_ends(at.pki), **certificate_ends(issued(at.home))}, wall_ms()
     known = follower.watch.knowledge
     return [_row(known, one, acks.get(name), ends.get(name), now_ms) for name, one in sorted(known.enrolments.items())]
 
@@ -108,6 +108,18 @@ def record(endpoint: str, signed: bytes) -> tuple[str, bytes, bytes]:
 def folder(home: Path) -> Path:
     """Where each revocation that was signed here is kept, by name."""
     return home / "trust" / "revoked"
+
+
+def names_here(at: Installation) -> tuple[str, ...]:
+    """Who is to have an endpoint's rights on the broker, as far as this desk knows: those with a certificate of this
+    installation or issued from here, without those that were revoked from here. Raises Misconfigured."""
+    found = {*pki.endpoints_in(at.pki), *pki.endpoints_in(issued(at.home))}
+    return tuple(sorted(found - revoked_here(at.home)))
+
+
+def issued(home: Path) -> Path:
+    """Where a copy of each device's newest certificate is kept: nothing secret."""
+    return home / "fleet" / "issued"
 
 
 def revoked_here(home: Path) -> frozenset[str]:
