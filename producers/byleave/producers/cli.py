@@ -88,7 +88,7 @@ def resume(endpoint: Endpoint = "", as_json: Json = False) -> None:
 
 @me.command("raise")
 def raise_concern(
-    text: Annotated[str, typer.Argument(help="What is wrong, in up to 2,000 characters.")] = "",
+    text: Annotated[str, typer.Argument(help="What is wrong, in up to 2,000 characters. Left out: it is asked for.")] = "",
     show: Annotated[bool, typer.Option("--list", help="What you raised here, and what was answered.")] = False,
     endpoint: Endpoint = "",
     as_json: Json = False,
@@ -109,7 +109,7 @@ def raise_concern(
         say({"concerns": rows}, "\n".join(lines) or "You raised nothing here.", as_json)
         return
     pausing.pause(folder)
-    report = concerning.raise_concern(at, folder.name, text)
+    report = concerning.raise_concern(at, folder.name, text or str(typer.prompt("What is wrong", err=True)))
     say(report, f"Raised, as {report['concern'][:12]}; nothing is captured until you say: byleave me resume", as_json)
 
 
