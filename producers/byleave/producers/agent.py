@@ -26,7 +26,7 @@ from byleave.control.promised import Promise, promise_of
 from byleave.core import metrics
 from byleave.core.batches import Boundary
 from byleave.core.envelope import Binding, Randomness
-from byleave.core.errors import ByleaveError
+from byleave.core.errors import ByleaveError, Refused
 from byleave.core.events import Kind
 from byleave.core.keys import recipient
 from byleave.producers import window
@@ -169,6 +169,15 @@ class Agent:
         else:
             self.counts.gate_closed += len(observed)
             metrics.GATE_CLOSED.inc(len(observed))
+
+    def state_task(self, text: str) -> None:
+        """The person says what follows is for; empty: it is done. Raises Refused where that cannot be taken."""
+        books = self._books
+        if books is None:
+            raise Refused("nothing is captured now, so there is nothing that a task could be said of", reason="not-capturing")
+        if "task.text" not in books.promise.fields:
+            raise Refused("the manifest that you agreed to does not name tasks", reason="outside-manifest")
+        self._take(books, Observed(self._clock(), Kind.TASK, key=text))
 
     def finish(self) -> None:
         """Ends the open session cleanly and opens no other: the process is about to stop, or the recording is over."""

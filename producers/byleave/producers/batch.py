@@ -22,7 +22,7 @@ from byleave.producers.hooks.source import Observed
 
 BATCH_MS_MAX = 1_000
 SILENCE_MS_MAX = 10_000
-_KEYS = (Kind.PRESS, Kind.RELEASE, Kind.PASTE)
+_KEYS = (Kind.PRESS, Kind.RELEASE, Kind.PASTE, Kind.TASK)
 
 
 @dataclass(frozen=True, slots=True)

@@ -156,6 +156,25 @@ def status(
         time.sleep(_WATCH_S)
 
 
+@me.command()
+def task(
+    text: Annotated[str, typer.Argument(help="What you are about to do, in your own words.")] = "",
+    done: Annotated[bool, typer.Option("--done", help="It is done, or you do something else now.")] = False,
+    endpoint: Endpoint = "",
+    as_json: Json = False,
+) -> None:
+    """Say what the next minutes are for, if you like. Your words are redacted like all text; pause and halt end the task.
+
+    Example: byleave me task "file an expense"
+    """
+    from byleave.producers.inquiries import ask
+
+    if bool(text.strip()) is done:
+        raise Misconfigured("say what you are about to do, or --done")
+    report = ask(_folder(endpoint), {"ask": "task", "text": text})
+    say(report, "Noted. When you are through: byleave me task --done" if report["stated"] else "Noted: it is done.", as_json)
+
+
 def _folder(endpoint: str) -> Path:
     from byleave.control.consenting import endpoint_here
 

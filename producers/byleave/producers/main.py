@@ -18,6 +18,7 @@ import time
 from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ from byleave.core.errors import Broken, Forged, Misconfigured, Refused, Transien
 from byleave.core.kafka import KafkaPublisher, KafkaTail
 from byleave.core.keys import public_hex, read_signing_key, replace_file
 from byleave.core.settings import Installation
+from byleave.producers import task
 from byleave.producers.agent import Agent, Identity
 from byleave.producers.gate import Answer, Switches
 from byleave.producers.hooks import chord
@@ -113,6 +115,7 @@ class Process:
         self.questions: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {"status": self._status}
         """What this person's own programs may ask, by name."""
         self.questions |= {"show": self._recent, "today": lambda _: self.agent.days.report(time.strftime(DAY))}
+        self.questions["task"] = partial(task.stated, self.agent)
         self._days, self._days_ms = b"", 0
         self._page = serve(self.questions, self.knowledge, installation, endpoint)
 

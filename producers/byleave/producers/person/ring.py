@@ -75,4 +75,6 @@ def told(line: Line, now_ms: int, wall_s: float) -> str:
 def _told(event: Observed) -> str:
     if event.kind in (Kind.PRESS, Kind.PASTE):
         return event.key if len(event.key) == 1 else _KEYS.get(event.key, f"[{event.key or 'a key unknown'}]")
+    if event.kind is Kind.TASK:
+        return f"[task: {event.key or 'done'}]"
     return _WORDS.get(event.kind, "")
