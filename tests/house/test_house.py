@@ -18,7 +18,7 @@ MODULES = sorted(path for room in ROOMS for path in (ROOT / room / "byleave").rg
 SHAPED = MODULES + sorted(path for folder in BESIDE for path in (ROOT / folder).rglob("*.py"))
 FUNCTION_LINES_MAX = 60
 MODULE_LINES_MAX = 450
-CODE_LINES_MAX = 16_500
+CODE_LINES_MAX = 18_000
 """Of the product, without blank lines, comments and docstrings: those are to be as long as they need. See docs/adr/0017."""
 
 # Written in two parts each, so that this file does not hold what it looks for.
