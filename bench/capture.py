@@ -80,6 +80,12 @@ def cpu_s(pid: int) -> float:
     return sum(int(task.read_text().split()[0]) for task in Path(f"/proc/{pid}/task").glob("*/schedstat")) / 1e9
 
 
+def child(pid: int, module: str) -> int:
+    """The child process that runs a module of this name, or with this in its name."""
+    children = map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+    return next(one for one in children if module.encode() in Path(f"/proc/{one}/cmdline").read_bytes())
+
+
 def recording() -> list[str]:
     """Lines of events.jsonl of the recording, or of a made-up hand with as many events a second for 30 s."""
     if RECORDING.is_file():
@@ -192,7 +198,7 @@ def spent(at: Installation, desktop: Desktop, hook: str) -> Spent:
             assert time.monotonic() - began < WAIT_S_MAX, "it does not capture"
             time.sleep(0.1)
         time.sleep(SETTLE_S)
-        worker = int(Path(f"/proc/{agent.pid}/task/{agent.pid}/children").read_text().split()[0])
+        worker = child(agent.pid, "_worker")
         before = json.loads(path.read_bytes())
         idle = _shares((agent.pid, worker), lambda: time.sleep(IDLE_S))
         told: list[float] = []

@@ -17,7 +17,7 @@ import sys
 import time
 from pathlib import Path
 
-from bench.capture import ENDPOINT, cpu_s, site
+from bench.capture import ENDPOINT, child, cpu_s, site
 from bench.figures import Figure, report
 from byleave.core.settings import Installation
 from demo.desktop import Desktop, open_desktop
@@ -51,12 +51,6 @@ def memory_mb(pid: int) -> float:
     """Resident memory, with the files that it maps."""
     rows = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":" in line)
     return int(rows["VmRSS"].split()[0]) / 1024
-
-
-def child(pid: int, module: str) -> int:
-    """The child process that runs this module."""
-    children = map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
-    return next(one for one in children if module.encode() in Path(f"/proc/{one}/cmdline").read_bytes())
 
 
 def measure(at: Installation, desktop: Desktop) -> list[Figure]:
