@@ -344,9 +344,9 @@ def unproved(service: Service, knowledge: Knowledge, now_ms: int) -> int:
         if halt_id in knowledge.halts and now_ms < effective_ms + LEASE_OVER_MS
     )
     scopes = [order.scope for order in open_orders if order.what == "capture"]
-    spoken, proved = knowledge.spoken, {endpoint for _, endpoint in service.acked}
+    proved = {endpoint for _, endpoint in service.acked}
     return sum(
-        enrolled.subject in spoken and name not in proved and any(covers(s, knowledge.site, name, enrolled) for s in scopes)
+        name not in proved and any(covers(s, knowledge.site, name, enrolled) for s in scopes)
         for name, enrolled in knowledge.enrolments.items()
     )
 

@@ -241,5 +241,3 @@ def _board_lines(report: dict[str, Any]) -> Iterable[str]:
         yield f"Concern {row['number']} ({row['concern'][:12]}): no answer for {row['age_days']} d; see byleave concern."
     if not report["orders"]:
         yield "No order to stop is in force."
-        for row in report["endpoints"]:
-            yield f"  {row['endpoint']:<24} consent: {row['consent']}"

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Mapping
 from functools import partial
 from types import MappingProxyType
 from typing import Any
@@ -97,9 +97,6 @@ class Knowledge(Orders):
         self.answers: dict[str, Answer] = {}
         """By the name of the concern."""
         self._early: dict[str, list[bytes]] = {}
-        self._spoken: set[str] = set()
-        self.spoken: Set[str] = self._spoken
-        """Subjects who ever gave or withdrew a consent; nobody leaves, whatever becomes of an enrolment."""
         self._folds: dict[str, Callable[[bytes | None], Any]] = {
             "control.state.v1": self._learn_state, "control.halt.v1": self._learn_halt, "control.beacon.v1": self._learn_beacon,
             "control.manifest.v1": self._learn_manifest, "control.enrolment.v1": self._learn_enrolment,
@@ -301,7 +298,6 @@ class Knowledge(Orders):
         if known is not None and known != consent and (consent.at_ms, not consent.given) <= (known.at_ms, not known.given):
             raise Refused("a consent that its person replaced already", reason="rolled-back")
         self._consents[subject] = consent
-        self._spoken.add(subject)
         return consent
 
     def _learn_concern(self, unverified: bytes | None) -> Concern:

@@ -150,14 +150,9 @@ class Follower:
         ids = [named(knowledge, start, lifted=True)] if start else knowledge.in_force()
         orders = [found.report() for found in (self.board(name) for name in ids) if found]
         epoch = knowledge.state.epoch if knowledge.state else 0
-        people = []
-        for name, enrolment in sorted(knowledge.enrolments.items()):
-            run = knowledge.run_of(name, epoch)
-            word = rollcall.agreed(knowledge.consents.get(enrolment.subject), run.manifest if run else "")
-            people.append({"endpoint": name, "consent": word})
         age_ms = boot_ms() - self._heard_boot_ms if knowledge.beacon else None
         keys = rollcall.keys(knowledge, {}, wall_ms())
-        found = {"epoch": epoch, "conflict": knowledge.conflict, "beacon_age_ms": age_ms, "orders": orders, "endpoints": people}
+        found = {"epoch": epoch, "conflict": knowledge.conflict, "beacon_age_ms": age_ms, "orders": orders}
         return {**found, "keys": keys, "concerns": rollcall.concerns(knowledge, wall_ms())}
 
     @property

@@ -1,7 +1,8 @@
 """The board: who stopped, who must have stopped, and of whom it is not known (P2; docs/formats/control.md, section 6).
 
-Pure. M are all enrolled endpoints in the order's scope whose person ever gave or withdrew a consent: more than those that
-capture, never fewer. It says "stopped" of none on anybody's word but the endpoint's own signed ack.
+Pure. M are all enrolled endpoints in the order's scope: more than those that capture, never fewer, and the same whether a
+person agreed, refused, withdrew or said nothing, so that no board tells these apart (P1). It says "stopped" of none on
+anybody's word but the endpoint's own signed ack.
 
     ACKED        its ack for this order is verified, and says that the capture worker was reaped
     OFF          its ack for an earlier order is, and that order still stands
@@ -19,7 +20,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
-from byleave.control.documents import Ack, Consent
+from byleave.control.documents import Ack
 from byleave.control.knowledge import Knowledge
 from byleave.control.lease import DRIFT_PPM_MAX, LEASE_MS_MAX
 
@@ -107,9 +108,9 @@ def call(knowledge: Knowledge, halt_id: str, acks: Iterable[Ack], service_ms: in
     if halt.what in ELSEWHERE:
         return Board(halt_id, scope, halt.what, effective_ms)
     proofs = {(ack.endpoint, ack.halt_id): ack for ack in acks if ack.worker_reaped}
-    spoken, rows = knowledge.spoken, []
-    for endpoint, enrolment in sorted(knowledge.enrolments.items()):
-        if enrolment.subject not in spoken or not _ordered(knowledge, endpoint, halt_id):
+    rows = []
+    for endpoint in sorted(knowledge.enrolments):
+        if not _ordered(knowledge, endpoint, halt_id):
             continue
         others = _ordered_in_force(knowledge, endpoint)
         own, other = proofs.get((endpoint, halt_id)), any((endpoint, name) in proofs for name in others)
@@ -152,15 +153,6 @@ def rehearsed_ms(knowledge: Knowledge, key: str, now_ms: int) -> int | None:
     """When a key last proved that it works; None for never, or for a day that is still to come."""
     worked_ms = knowledge.rehearsals.get(key)
     return worked_ms if worked_ms is not None and worked_ms <= now_ms + REHEARSAL_AHEAD_MS else None
-
-
-def agreed(consent: Consent | None, manifest: str) -> str:
-    """Where a person stands to a manifest, in one word."""
-    if consent is None:
-        return "not asked"
-    if not consent.given:
-        return "withdrawn"
-    return "agreed" if consent.manifest == manifest else "to another manifest"
 
 
 def _ordered(knowledge: Knowledge, endpoint: str, halt_id: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +16,7 @@ from byleave.control.cli import app
 from byleave.control.documents import Beacon, Lifted, Scope, digest
 from byleave.control.knowledge import Knowledge
 from byleave.control.lease import LEASE_MS_MAX, Permit, Verdict, verdict
-from byleave.control.rollcall import LEASE_OVER_MS, Board, Standing, agreed, call
+from byleave.control.rollcall import LEASE_OVER_MS, Board, Standing, call
 from byleave.control.watch import ControlWatch
 from byleave.core.broker import Received
 from byleave.core.dsse import load_envelope
@@ -85,21 +86,26 @@ def test_only_those_whom_the_order_is_about_are_counted(site: Any) -> None:
     assert list(standings(call(knowledge, halt_id, [], T))) == ["ep-b"]
 
 
-def test_who_withdrew_is_still_counted_who_was_never_asked_is_not(site: Any) -> None:
-    knowledge, halt_id = ordered(site)
+def test_the_board_is_the_same_whether_a_person_agreed_refused_withdrew_or_said_nothing(site: Any) -> None:
+    """Compared as what is printed: nobody can read from a roll call who did not want to."""
     manifest = site.first.run[0].manifest
-    knowledge.learn("control.consent.v1", site.consent("person-a", manifest, given=False, at_ms=T))
-    known = knowledge.enrolments["ep-b"]
-    stranger = replace(known, endpoint="ep-c", subject="person-c")
-    knowledge.learn("control.enrolment.v1", trust.sign(stranger, site.officers("enrol-1")))
-    assert list(standings(call(knowledge, halt_id, [], T))) == ["ep-a", "ep-b"]
-    assert agreed(knowledge.consents.get("person-a"), manifest) == "withdrawn"
-    assert agreed(knowledge.consents.get("person-b"), manifest) == "agreed"
-    assert agreed(knowledge.consents.get("person-b"), "00") == "to another manifest"
-    assert agreed(None, manifest) == "not asked"
+    agreed, withdrew, to_another = (), ((manifest, False),), (("00" * 32, True),)
+    shown = set()
+    for words in (agreed, withdrew, to_another, (*to_another, ("00" * 32, False)), None):
+        knowledge, halt_id = ordered(site)
+        for n, (named, yes) in enumerate(words or ()):
+            knowledge.learn("control.consent.v1", site.consent("person-a", named, given=yes, at_ms=T + n))
+        if words is None:  # enrolled, and silent
+            known = knowledge.enrolments["ep-a"]
+            fresh = replace(known, until_ms=known.until_ms + 1, subject="person-new")
+            knowledge.learn("control.enrolment.v1", trust.sign(fresh, site.officers("enrol-1")))
+        board = call(knowledge, halt_id, [], T)
+        assert list(standings(board)) == ["ep-a", "ep-b"]
+        shown.add(json.dumps(board.report()))
+    assert len(shown) == 1
 
 
-def test_who_spoke_stays_counted_when_an_enrolment_brings_another_key(site: Any) -> None:
+def test_everybody_stays_counted_when_an_enrolment_brings_another_key(site: Any) -> None:
     """Else whoever may enrol empties the board while everybody captures on."""
     knowledge, halt_id = ordered(site)
     known = knowledge.enrolments["ep-a"]
