@@ -36,6 +36,7 @@ from byleave.core.keys import (
     KEY_BYTES,
     public_hex,
     read_hpke_key,
+    read_secret,
     read_signing_key,
     recipient,
     replace_file,
@@ -83,10 +84,13 @@ def enrol(at: Installation, name: str, root: str, person: Path | None) -> bytes:
     if pin.exists() and pin.read_text(encoding="ascii").strip() != root:
         raise Misconfigured(f"{pin} names another root already: this device belongs to another site")
     folder = at.home / "endpoints" / name
-    for key in ("device", "receipt", *(() if person else ("person",))):
+    kept = list((at.home / "people").glob("*/person.key"))
+    person = person or (kept[0] if len(kept) == 1 else None)  # of an enrolment before this one
+    for key in ("device", "receipt", "person"):
         if not (folder / f"{key}.key").exists():
-            write_secret(folder / f"{key}.key", secrets.token_bytes(KEY_BYTES))
-    device, own = read_signing_key(folder / "device.key"), read_signing_key(person or folder / "person.key")
+            known = read_secret(person) if person and key == "person" else None
+            write_secret(folder / f"{key}.key", known or secrets.token_bytes(KEY_BYTES))
+    device, own = (read_signing_key(folder / f"{key}.key") for key in ("device", "person"))
     keys = (public_hex(device), public_hex(own), public_hex(read_hpke_key(folder / "receipt.key")))
     request = certificates.new_request(certificates.next_key(at.pki, name), name)
     replace_file(pin, root.encode() + b"\n", mode=0o644)
@@ -144,8 +148,8 @@ def install(at: Installation, name: str, unverified: bytes) -> Enrolment:
     for signed in roots:
         pin_root(at.home, signed)
     if persons != kept:
-        kept.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        persons.replace(kept)
+        write_secret(kept, read_secret(persons))
+    (folder / "person.key").unlink(missing_ok=True)
     certificates.install(at.pki, name, own, authority, waiting)
     replace_file(folder / "enrolment.dsse", bundle["enrolment"].encode(), mode=0o644)
     return enrolment

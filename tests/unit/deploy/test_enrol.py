@@ -93,6 +93,25 @@ def test_keys_are_made_on_the_device_for_its_owner_alone_and_the_application_sho
     assert (device.home / "people" / "person-7" / "person.key").is_file()
 
 
+def test_enrolled_again_it_is_the_same_device_and_person(desk: Installation, device: Installation) -> None:
+    first = taken(desk, device)
+    again = taken(desk, device)
+    assert (again.key, again.person_key, again.receipt_key) == (first.key, first.person_key, first.receipt_key)
+    persons = [name for name in files(device) if name.endswith("person.key")]
+    assert persons == ["people/person-7/person.key"]
+
+
+def test_a_second_device_of_a_person_has_a_key_of_its_own_and_their_word(
+    desk: Installation, device: Installation, tmp_path: Path
+) -> None:
+    first = taken(desk, device)
+    second = load_installation({"BYLEAVE_HOME": str(tmp_path / "laptop"), "BYLEAVE_SITE": "test."})
+    application = enrol.enrol(second, "ep-8", pin_of(desk), device.home / "people" / "person-7" / "person.key")
+    found = enrol.install(second, "ep-8", json.dumps(bundle_for(desk, application)).encode())
+    assert found.person_key == first.person_key
+    assert found.key != first.key
+
+
 def other_root(desk: Installation, bundle: dict[str, Any], tmp: Path) -> dict[str, Any]:
     bootstrap.dev_site(tmp, "test.", [], wall_ms(), secrets.token_bytes)
     return bundle | {"roots": [(tmp / "trust" / "root.dsse").read_text()]}
