@@ -132,6 +132,9 @@ class Process:
         """Answers `questions` from now on, one a turn. Raises Misconfigured if another agent does so already, OSError."""
         sites = {"site": self._source.hear} if isinstance(self._source, LiveSource) else {}
         self._inquiries = Inquiries(self._folder, {"pause": self._pause, **sites})
+        if self._sign is not None:  # it comes up while the control topics are being read
+            self._sign.shows(boot_ms())
+            self._show(boot_ms())
 
     def turn(self) -> None:
         """One turn of the loop: hear, decide, collect, send, report."""
