@@ -41,11 +41,13 @@ CHROMIUM = (
 )  # fmt: skip
 PAGE = b"""<input id=a autofocus><input id=b type=password><script>
 addEventListener("keydown", (e) => {
+  if (e.key.length > 2 && !/Tab|Enter/.test(e.key)) e.preventDefault();
   if (e.key === "F2") document.getElementById("b").type = "text";
   if (e.key === "F4") document.getElementById("a").focus();
   if (e.key === "F7") document.body.append(Object.assign(document.createElement("iframe"), {src: "http://wiki.example/"}));
   if (e.key === "F8") document.querySelector("iframe").focus();
-  if (e.key === "F9") for (const until = Date.now() + 3500; Date.now() < until; );
+  const jam = { F9: 3500, Insert: 1200 }[e.key] ?? 0;
+  for (const until = Date.now() + jam; Date.now() < until; );
 });</script>"""
 
 
@@ -134,9 +136,12 @@ class Browser:
             return "?"
         return None if focus.window.secure else focus.window.site
 
+    def press(self, *words: str) -> None:
+        subprocess.run(["xdotool", *words], env=self.environment, check=True, timeout=60)
+
     def keys(self, *words: str) -> None:
         before = self.presses
-        subprocess.run(["xdotool", *words], env=self.environment, check=True, timeout=60)
+        self.press(*words)
         self.until(lambda: self.presses > before)
 
     def decided(self) -> None:
@@ -146,6 +151,16 @@ class Browser:
 
     def type(self, text: str) -> None:
         self.keys("type", "--delay", "5", text)
+
+    def work(self, number: str) -> None:
+        """Types digits into an agreed site until they are captured: a machine that is busy elsewhere may be in doubt."""
+        for _ in range(5):
+            self.until(lambda: self.site() == "crm.example")
+            self.type(number)
+            self.decided()
+            if number in self.text:
+                return
+        raise AssertionError(f"{number} is not in {self.text}")
 
     def go(self, site: str) -> None:
         self.keys("key", "ctrl+l")
@@ -185,9 +200,7 @@ def browser(tmp_path: Path) -> Iterator[Browser]:
 
 
 def test_of_all_that_is_typed_into_a_browser_only_the_agreed_site_is_captured(browser: Browser) -> None:
-    browser.until(lambda: browser.site() == "crm.example")
-    browser.type("alpha")
-    browser.until(lambda: browser.text == "alpha")
+    browser.work("314159")
     browser.keys("key", "Tab")
     browser.until(lambda: browser.site() is None)
     browser.type("hunter2")
@@ -198,42 +211,48 @@ def test_of_all_that_is_typed_into_a_browser_only_the_agreed_site_is_captured(br
     assert browser.scope.dropped == 0
     browser.type("bravo")
     browser.until(lambda: browser.scope.dropped >= 10)
-    assert browser.text == "alpha"
+    assert browser.text.isdigit()
     assert {e.window.site for e in browser.captured if e.window} == {"crm.example"}
 
 
 @pytest.mark.prove
 def test_a_private_window_a_foreign_frame_a_jammed_page_and_a_dead_host_give_nothing(browser: Browser) -> None:
-    def back(text: str) -> None:
-        browser.until(lambda: browser.site() == "crm.example")
-        browser.type(text)
-        browser.until(lambda: browser.text.endswith(text))
-
-    back("alpha")
+    browser.work("314")
     browser.keys("key", "F7")
     browser.keys("key", "F8")  # the frame has the keyboard
     browser.until(lambda: browser.site() is None)
     browser.type("bravo")
     browser.keys("key", "Escape")
     browser.go("crm.example")
-    back("charlie")
+    browser.work("159")
     browser.keys("key", "F9")  # nothing is heard of a page that does not answer
     browser.until(lambda: browser.site() is None)
     browser.type("delta")
-    back("echo")
+    browser.work("265")
+    address = ("mousemove", "400", "60", "click", "1", "type", "--delay", "30", "typed into the address bar")
+    browser.keys("key", "Insert", "sleep", "0.05", *address)  # nor does it know where the keyboard was meanwhile
+    browser.decided()
+    browser.go("crm.example")
+    browser.work("358")
+    browser.program.send_signal(signal.SIGSTOP)  # typed ahead of a browser that stands still, while its pages do not
+    browser.press("key", "ctrl+l", "type", "--delay", "30", "typed ahead of the browser")
+    browser.program.send_signal(signal.SIGCONT)
+    browser.decided()
+    browser.go("crm.example")
+    browser.work("846")
     os.kill(browser.host(), signal.SIGKILL)
     browser.until(lambda: browser.site() is None)
     browser.type("foxtrot")
-    back("golf")  # another host was started
+    browser.work("979")  # another host was started
     browser.window("--class", "xterm")
     browser.until(lambda: browser.site() == "")
     browser.type("hotel")
     browser.window("--name", "^page / ")
-    back("india")
+    browser.work("323")
     private = browser.open("--incognito", "http://crm.example/alone")
     browser.until(lambda: browser.site() is None)
     browser.window("--name", "^page /alone")
     browser.type("juliett")
     browser.decided()
     private.wait(10)
-    assert browser.text == "alphacharlieechogolfindia"
+    assert browser.text.isdigit()

@@ -28,8 +28,9 @@ from byleave.producers.inquiries import ask
 
 FRAME_BYTES_MAX = 4_096
 """Also the most that is read at once: the words of one question."""
-AGE_MS_MAX = 2_000
-"""An older word, or one of the future, was said on another clock: it is left out, which the agent takes for a lost one."""
+AGE_MS_MAX = 200
+"""The hold around a change of focus. A word that took longer says that the browser stood still, and one of the future was said
+on another clock: it is left out, which the agent takes for a lost one."""
 ASK_S = 2.0
 _LENGTH = struct.Struct("=I")
 

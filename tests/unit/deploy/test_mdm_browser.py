@@ -45,7 +45,7 @@ def test_its_pages_script_reads_no_text_no_title_and_no_address() -> None:
         r"\.value\b|\.title\b|\.href\b|innerText|textContent|innerHTML|\bfetch\b|XMLHttp|clipboard|cookie", script
     )
     assert re.findall(r"\blocation\.\w+", script) == ["location.ancestorOrigins"]
-    assert re.findall(r"postMessage\((.*?)\);", script) == ["{ here: now, at: Date.now() }"]
+    assert re.findall(r"postMessage\((.*?)\);", script) == ["{ here: yes, at: now, jammed }"]
 
 
 def test_policies_and_native_hosts_name_the_extension_that_is_there() -> None:

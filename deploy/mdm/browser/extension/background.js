@@ -11,6 +11,7 @@ chrome.runtime.onConnect.addListener((page) => {
   page.onMessage.addListener((told) => {
     if (told.here) pages.add(page);
     else pages.delete(page);
+    if (told.jammed) seq += 1; // it did not see where the keyboard was
     tell(told.at);
   });
   page.onDisconnect.addListener(() => {
