@@ -35,7 +35,9 @@ def subject(name: str) -> x509.Name:
 
 
 def new_request(path: Path, name: str) -> str:
-    """Makes a P-256 key at `path` (0600) if there is none, and asks for its certificate (PKCS #10, PEM). Raises Misconfigured.
+    """Makes a P-256 key at `path` (0600) if there is none; gives a request for its certificate (PKCS #10, PEM).
+
+    Raises Misconfigured.
     """
     if not path.exists():
         made = ec.generate_private_key(ec.SECP256R1())
