@@ -289,7 +289,7 @@ def test_too_much_is_refused_and_the_slow_are_cut_off(
     assert person.send("POST", "/pause", None, **origin, Transfer_Encoding="chunked")[0] == 411
     assert person.send("GET", "/" + "a" * 70_000)[0] == 414
     assert person.send("BREW", "/")[0] == 501
-    monkeypatch.setattr(served, "TALK_S", 0.6)
+    monkeypatch.setattr(served, "TALK_S", 0.4)
     address, port = person.host.split(":")
     slow = [socket.create_connection((address, int(port)), 10) for _ in range(served.THREADS_MAX)]
     for talk in slow:

@@ -160,7 +160,7 @@ class Sign:
     def _press(self, y: int) -> None:
         chosen = next((name for name, top in self._card.actions if top <= y < top + ROW), None)
         if chosen is not None:
-            threading.Thread(target=act, args=(self._folder, chosen), daemon=True).start()
+            threading.Thread(target=act, args=(self._folder, chosen), kwargs={"root": os.geteuid() == 0}, daemon=True).start()
         if chosen is not None or y < HEAD:
             self._opened = not self._opened
             self.show(self.shown)
@@ -170,14 +170,14 @@ class Sign:
         return max(0, min(x, self._screen[0] - width)), max(0, min(y, self._screen[1] - height))
 
 
-def act(folder: Path, chosen: str) -> None:
-    """Does what was chosen, as any program of this person may; opens the page in their browser."""
+def act(folder: Path, chosen: str, *, root: bool) -> None:
+    """Does what was chosen, as any program of this person may; opens the page in their browser, which is not for root."""
     with suppress(ByleaveError, OSError):  # what came of it is seen on the sign
         if chosen == "pause":
             pause.pause(folder)
         elif chosen == "resume":
             pause.lift(folder)
-        elif os.geteuid() != 0:  # a browser is not for root
+        elif not root:
             webbrowser.open(Path(str(ask(folder, {"ask": "open", "at": chosen})["file"])).as_uri())
 
 
