@@ -1,7 +1,8 @@
-"""A person objects, on a real broker under its access lists: paused, on the board, read by those named, answered to them."""
+"""A person checks and objects, on a real broker under its access lists: paused, on the board, read by those named, answered."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import secrets
@@ -13,18 +14,28 @@ import pytest
 from typer.testing import CliRunner
 
 from byleave.control import cli as control_cli
-from byleave.control import concern_cli, desk, ordering
-from byleave.control.bootstrap import dev_site
+from byleave.control import concern_cli, consenting, desk, ordering, trust
+from byleave.control.bootstrap import dev_site, pinned_root
 from byleave.core.clock import wall_ms
 from byleave.core.errors import Refused
+from byleave.core.keys import read_signing_key
 from byleave.core.settings import load_installation
 from byleave.producers import cli
+from byleave.producers.person import verify
 
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(120)]
 TEXT = "it took down what I wrote to my doctor"
 
 
-def test_a_concern_is_raised_read_and_answered(kafka: Any, site: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def root_keys(home: Path) -> list[Any]:
+    return [read_signing_key(home / "officers" / f"root-{n}.key") for n in (1, 2)]
+
+
+def test_a_person_verifies_raises_a_concern_and_is_answered(
+    kafka: Any, site: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kafka: Any, site: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     env = {**kafka.env(site), "BYLEAVE_HOME": str(tmp_path)}
     for name, value in env.items():
         monkeypatch.setenv(name, value)
@@ -36,6 +47,15 @@ def test_a_concern_is_raised_read_and_answered(kafka: Any, site: str, tmp_path: 
         done = CliRunner().invoke(app, [*words, "--json"])
         assert done.exit_code == code, done.output
         return dict(json.loads(done.stdout))
+
+    lines = {line["what"]: line for line in said(cli.app, "me", "verify", "--endpoint", "ep-a", code=1)["lines"]}
+    assert (lines["root"]["found"], lines["files"]["found"]) == ("ok", "NOT OK"), "it runs from a source tree"
+    assert consenting.agree(at, "ep-a", consenting.read_offer(at, "ep-a"))["given"]
+    own = verify.Own(at, "ep-a", "", None)
+    assert (verify.consent(own)[0], verify.root(own)[0]) == (verify.Found.OK, verify.Found.OK)
+    elsewhere = trust.sign(dataclasses.replace(pinned_root(tmp_path, site), expires_ms=wall_ms() + 9), root_keys(tmp_path))
+    desk.publish(at, "security", [("control.root.v1", b"1", elsewhere)])
+    assert verify.root(own)[0] is verify.Found.BAD, "another root of this version stands there"
 
     raised = said(cli.app, "me", "raise", TEXT, "--endpoint", "ep-a")
     assert (tmp_path / "endpoints" / "ep-a" / "pause").exists()

@@ -325,6 +325,16 @@ class Rehearsal:
 
 
 @dataclass(frozen=True, slots=True)
+class Release:
+    """The agent's files of a version, by their digest, for `byleave me verify`. On no topic: trust/release.dsse."""
+
+    TYPE = "application/vnd.byleave.release.v1+json"
+    site: str
+    version: str
+    agent: str
+
+
+@dataclass(frozen=True, slots=True)
 class Ack:
     """An endpoint's proof that it stopped. `prev` chains its acks."""
 

@@ -24,7 +24,7 @@ DAY_MS = 86_400_000
 ROOT_MS_MAX = 365 * DAY_MS
 OFFICERS = ("root", "halt", "resume", "manifest", "enrol")
 SERVICES = ("beacon", "redactor")
-OPTIONAL = ("drill",)
+OPTIONAL = ("drill", "release")
 
 
 def described(told: Mapping[str, Any], site: str, now_ms: int) -> Root:

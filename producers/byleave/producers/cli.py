@@ -9,7 +9,9 @@ from typing import Annotated
 
 import typer
 
+from byleave.control.officers_cli import Officer, PassphraseFile, open_key
 from byleave.core.console import Json, say
+from byleave.core.errors import Misconfigured, Refused
 from byleave.core.settings import load_installation
 
 app = typer.Typer(no_args_is_help=True)
@@ -111,6 +113,34 @@ def raise_concern(
     pausing.pause(folder)
     report = concerning.raise_concern(at, folder.name, text or str(typer.prompt("What is wrong", err=True)))
     say(report, f"Raised, as {report['concern'][:12]}; nothing is captured until you say: byleave me resume", as_json)
+
+
+@me.command()
+def verify(endpoint: Endpoint = "", as_json: Json = False) -> None:
+    """Check at your own machine what you were promised: files, root, enrolment, what you signed. Exit 1 if one is not so.
+
+    Example: byleave me verify
+    """
+    from byleave.producers.main import own_digest
+    from byleave.producers.person import verify as checks
+
+    at, folder = load_installation(), _folder(endpoint)
+    lines = checks.verify(checks.Own(at, folder.name, own_digest(), checks.installed()))
+    report = {"endpoint": folder.name, "lines": [line._asdict() for line in lines]}
+    say(report, "\n".join(f"{line.found:<7} {line.what}: {line.said}" for line in lines), as_json)
+    raise typer.Exit(1 if any(line.found is checks.Found.BAD for line in lines) else 0)
+
+
+@app.command()
+def release(officer: Officer = "", passphrase_file: PassphraseFile = None, as_json: Json = False) -> None:
+    """Sign that the agent's files here are a release: trust/release.dsse, for `byleave me verify` on every endpoint.
+
+    The root must name the key: byleave root rotate --add release=HEX@GROUP. Example: byleave release --officer release-1
+    """
+    from byleave.producers.person.verify import sign_release
+
+    report = sign_release(load_installation(), open_key(load_installation(), officer, passphrase_file)())
+    say(report, f"{report['file']}: version {report['version']}, {report['agent']}", as_json)
 
 
 @me.command("open")

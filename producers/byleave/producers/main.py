@@ -99,7 +99,8 @@ class Process:
         )
         self._voice = Voice(lambda: KafkaPublisher(self._connection), installation.topic, name)
         self.agent = Agent(
-            Identity(endpoint, key, own_digest(), self._ack_prev, own_version()), self.knowledge, source, spool, self._outbox,
+            Identity(endpoint, key, files := own_digest(), self._ack_prev, own_version()), self.knowledge, source, spool,
+            self._outbox,
             say=self._voice.say, clock=boot_ms, randomness=os.urandom, days=Days(_read_days(self._folder)),
         )  # fmt: skip
         self._renewal = Renewal(installation.pki, self._folder, installation.site, endpoint, key, self._voice.say)
@@ -115,6 +116,7 @@ class Process:
         self.questions: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {"status": self._status}
         """What this person's own programs may ask, by name."""
         self.questions |= {"show": self._recent, "today": lambda _: self.agent.days.report(time.strftime(DAY))}
+        self.questions["digest"] = lambda _: {"digest": files}
         self.questions["task"] = partial(task.stated, self.agent)
         self._days, self._days_ms = b"", 0
         self._page = serve(self.questions, self.knowledge, installation, endpoint)
