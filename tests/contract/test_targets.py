@@ -69,10 +69,13 @@ class Form:
         return program.stdout.readline().strip()
 
     def start(self) -> None:
-        self.run("xdotool", "search", "--sync", "--onlyvisible", "--class", "expenses", "windowfocus", "--sync")
+        self.focus("expenses")
         self.source.start(boot_ms(), titles=False, targets=True)
         self.until(lambda: self.open_for("expenses"))
         self.rest()
+
+    def focus(self, name: str) -> None:
+        self.run("xdotool", "search", "--sync", "--onlyvisible", "--class", name, "windowfocus", "--sync")
 
     def open_for(self, app: str) -> bool:
         told = next((event.window for event in reversed(self.found) if event.kind is Kind.FOCUS), None)
@@ -196,6 +199,22 @@ def test_an_application_that_does_not_answer_delays_nobody(form: Form) -> None:
     assert answered is not None
     assert answered.target is not None
     assert answered.target.role == "button"
+
+
+def test_an_application_that_does_not_say_what_has_its_focus_is_not_captured(form: Form) -> None:
+    form.click("button")
+    form.focus("xterm")
+    form.until(lambda: form.open_for("xterm"))  # it speaks no AT-SPI, and is captured as its window allows
+    os.kill(form.window.pid, signal.SIGSTOP)
+    try:
+        form.focus("expenses")
+        form.until(form.secure)
+    finally:
+        os.kill(form.window.pid, signal.SIGCONT)
+    form.until(lambda: form.open_for("expenses"))
+    form.rest()
+    assert form.click("password") is None
+    assert form.secure()
 
 
 def test_without_a_bus_a_click_is_on_something_unknown(tmp_path: Path) -> None:

@@ -95,17 +95,18 @@ class Asker:
     def _serve(self, bus: Atspi) -> None:
         seen = (-1, -1)
         while True:
+            _drain(self._asked)
             if seen != self._focus:
                 seen = self._focus
                 self._look(bus, FOCUS_S)
-            for node in bus.focused():
-                self._hear(bus, node)
+            while told := bus.focused():  # more may be told while one is asked about
+                for node in told:
+                    self._hear(bus, node)
             with suppress(queue.Empty):
-                while True:
-                    self._target(bus, *self._clicks.get_nowait())
+                self._target(bus, *self._clicks.get_nowait())
+                continue  # who got the focus by that click may have said so while its target was asked for
             if not select.select([bus.fileno(), self._asked], [], [], AGAIN_S if self._unsure else None)[0]:
                 self._look(bus, PATIENT_S)
-            _drain(self._asked)
 
     def _look(self, bus: Atspi, limit_s: float) -> None:
         """Finds the application of the window that has the focus, and what has it there. No answer in time is doubt."""
