@@ -34,8 +34,6 @@ def root_keys(home: Path) -> list[Any]:
 def test_a_person_verifies_raises_a_concern_and_is_answered(
     kafka: Any, site: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kafka: Any, site: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
     env = {**kafka.env(site), "BYLEAVE_HOME": str(tmp_path)}
     for name, value in env.items():
         monkeypatch.setenv(name, value)
