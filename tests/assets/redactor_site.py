@@ -232,6 +232,12 @@ def work(seed: int, start_ms: int, batches: int, app: str = "code") -> Iterator[
         yield _within_a_minute(events[:200]), Boundary.END
 
 
+def typed_text(at_ms: int, text: str, app: str = "code") -> list[Event]:
+    """A focus, `text` typed in it, and enter."""
+    keys = [KeyEvent(0, at_ms + 10 + n * 10, Kind.PRESS, key) for n, key in enumerate([*text, "enter"])]
+    return [FocusEvent(0, at_ms, Window(7, app, layout="us")), *keys]
+
+
 def _typed(rng: random.Random, at: int) -> Iterator[Event]:
     word = rng.choice(SECRETS) if rng.random() < 0.12 else rng.choice(WORDS)
     keys = [*word]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
-from redactor_site import KEY_ID, Bench, Endpoint, Site, opened_receipts, receipt_key, received, seed_key, work
+from redactor_site import KEY_ID, Bench, Endpoint, Site, opened_receipts, receipt_key, received, seed_key, typed_text, work
 
 from byleave.core import codec
 from byleave.core.batches import Boundary
@@ -30,12 +30,6 @@ PARTS = {"written": ("kept", "reviewed"), "removed": (REPLACED, "level4", "dropp
 @pytest.fixture
 def site() -> Site:
     return Site("t.", BASE_MS)
-
-
-def typed(at_ms: int, text: str, app: str = "code") -> list:
-    keys = [KeyEvent(0, at_ms + 10 + n * 10, Kind.PRESS, key) for n, key in enumerate(text)]
-    keys.append(KeyEvent(0, at_ms + 20 + len(text) * 10, Kind.PRESS, "enter"))
-    return [FocusEvent(0, at_ms, Window(7, app, layout="us")), *keys]
 
 
 def closes(counts: dict) -> bool:
@@ -113,7 +107,7 @@ def test_fourteen_typed_passwords_are_fourteen_in_her_receipt(site: Site) -> Non
     bench, endpoint = Bench(site, site.knowledge(BASE_MS + HOUR_MS)), Endpoint(site, "ep-a", b"a" * 16)
     for n in range(14):
         at_ms = BASE_MS + 1_000 + n * 60_000
-        batch = endpoint.seal(typed(at_ms, f"my password: hunter{n}zebra"))
+        batch = endpoint.seal(typed_text(at_ms, f"my password: hunter{n}zebra"))
         bench.offer(received("ep-a", batch, n, at_ms + 2_000))
     bench.partition.sweep(BASE_MS + 3 * HOUR_MS, bench.knowledge, bench.pending.append)
     bench.commit()
@@ -130,7 +124,9 @@ def made(site: Site, bench: Bench, names: tuple[str, ...] = ("ep-a",), words: st
     """The records of one hour in which these endpoints typed."""
     for name in names:
         endpoint = Endpoint(site, name, name.encode().ljust(16, b"."))
-        bench.offer(received(name, endpoint.seal(typed(BASE_MS + 1_000, words)), bench.partition.next_offset, BASE_MS + 5_000))
+        bench.offer(
+            received(name, endpoint.seal(typed_text(BASE_MS + 1_000, words)), bench.partition.next_offset, BASE_MS + 5_000)
+        )
     bench.partition.sweep(BASE_MS + HOUR_MS, bench.knowledge, bench.pending.append)
     bench.commit()
     return [(output.key, output.value) for output in bench.topics.get("receipts.v1", ())]
@@ -235,7 +231,7 @@ def test_a_key_that_nothing_can_be_sealed_to_stops_nothing(site: Site) -> None:
 def test_what_is_held_when_the_hour_ends_is_settled_in_the_next(site: Site, bench: Bench) -> None:
     endpoint = Endpoint(site, "ep-a", b"a" * 16)
     turn = BASE_MS + HOUR_MS
-    bench.offer(received("ep-a", endpoint.seal(typed(turn - 3_000, "the report")[:-1]), 0, turn - 1_000))
+    bench.offer(received("ep-a", endpoint.seal(typed_text(turn - 3_000, "the report")[:-1]), 0, turn - 1_000))
     end = KeyEvent(0, turn + 4_000, Kind.PRESS, "enter")
     bench.offer(received("ep-a", endpoint.seal([end], Boundary.END), 1, turn + 5_000))
     bench.partition.sweep(turn + HOUR_MS, bench.knowledge, bench.pending.append)
@@ -247,12 +243,12 @@ def test_what_is_held_when_the_hour_ends_is_settled_in_the_next(site: Site, benc
 
 def test_the_hour_of_an_endpoint_that_went_silent_ends_by_the_time_of_its_partition(site: Site, bench: Bench) -> None:
     a, b = Endpoint(site, "ep-a", b"a" * 16), Endpoint(site, "ep-b", b"b" * 16)
-    bench.offer(received("ep-a", a.seal(typed(BASE_MS + 1_000, "the rep")[:-1]), 0, BASE_MS + 5_000))
+    bench.offer(received("ep-a", a.seal(typed_text(BASE_MS + 1_000, "the rep")[:-1]), 0, BASE_MS + 5_000))
     bench.partition.sweep(0, bench.knowledge, bench.pending.append)
     bench.commit()
     assert bench.receipts("ep-a") == []
     later_ms = BASE_MS + HOUR_MS + 100_000
-    bench.offer(received("ep-b", b.seal(typed(later_ms, "hello")), 1, later_ms + 1_000))
+    bench.offer(received("ep-b", b.seal(typed_text(later_ms, "hello")), 1, later_ms + 1_000))
     bench.partition.sweep(0, bench.knowledge, bench.pending.append)
     bench.commit()
     [counts] = bench.receipts("ep-a")
@@ -265,7 +261,7 @@ def test_stamps_that_run_back_open_no_hour_a_second_time(site: Site, bench: Benc
     a = Endpoint(site, "ep-a", b"a" * 16)
     turn = BASE_MS + HOUR_MS
     for n, stamp in enumerate((turn - 2_000, turn + 1_000, turn - 1_000, turn + 2_000)):
-        bench.offer(received("ep-a", a.seal(typed(BASE_MS + 1_000 + n * 2_000, "hello")), n, stamp))
+        bench.offer(received("ep-a", a.seal(typed_text(BASE_MS + 1_000 + n * 2_000, "hello")), n, stamp))
     bench.partition.sweep(turn + HOUR_MS, bench.knowledge, bench.pending.append)
     bench.commit()
     assert [(c["hour_ms"], c["captured"]) for c in bench.receipts("ep-a")] == [(BASE_MS, 7), (turn, 21)]
