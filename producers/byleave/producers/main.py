@@ -36,7 +36,7 @@ from byleave.core.errors import Broken, Forged, Misconfigured, Refused, Transien
 from byleave.core.kafka import KafkaPublisher, KafkaTail
 from byleave.core.keys import public_hex, read_signing_key, replace_file
 from byleave.core.settings import Installation
-from byleave.producers import task
+from byleave.producers import receipts, task
 from byleave.producers.agent import Agent, Identity
 from byleave.producers.gate import Answer, Switches
 from byleave.producers.hooks import chord
@@ -105,6 +105,10 @@ class Process:
         )  # fmt: skip
         self._renewal = Renewal(installation.pki, self._folder, installation.site, endpoint, key, self._voice.say)
         self._hear_anew_ms = 0
+        place = (installation.topic(endpoint), installation.topic(receipts.TOPIC))
+        self._receipts = receipts.Receipts(
+            self._folder, self.knowledge, endpoint, lambda offset: receipts.TopicPlace(self._connection, *place, offset)
+        )
         self._source = source
         self._sign = Indicator(os.environ, self._folder) if isinstance(source, LiveSource) else None
         self._reported_ms = 0
@@ -117,6 +121,7 @@ class Process:
         """What this person's own programs may ask, by name."""
         self.questions |= {"show": self._recent, "today": lambda _: self.agent.days.report(time.strftime(DAY))}
         self.questions["digest"] = lambda _: {"digest": files}
+        self.questions |= self._receipts.questions
         self.questions["task"] = partial(task.stated, self.agent)
         self._days, self._days_ms = b"", 0
         self._page = serve(self.questions, self.knowledge, installation, endpoint)
@@ -160,6 +165,8 @@ class Process:
         if not paused:
             self._mind_certificate(heard, now)
             self._voice.pump(now)
+            if self.caught_up:
+                self._receipts.turn(now)
         if self._inquiries is not None:
             self._inquiries.answer(self.questions, WAIT_S if self._paused else 0.0)
         if now - self._reported_ms >= REPORT_MS or self.agent.capturing is not self._shown:
@@ -195,6 +202,7 @@ class Process:
         self._page.close()
         if self._inquiries is not None:
             self._inquiries.close()
+        self._receipts.close()
         self._outbox.throw_away()
         self._voice.close()
         if self._watch is not None:
@@ -248,6 +256,7 @@ class Process:
 
     def _fall_silent(self) -> None:
         """Nothing is heard or said, and afterwards all is read again, as after a start."""
+        self._receipts.close()
         if self._watch is not None:
             self._outbox.throw_away()
             self._voice.close()
