@@ -6,19 +6,25 @@ Here without a broker: the beacon service's answer, the endpoint's leave and the
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
-from byleave.control import bootstrap, trust
+from byleave.control import bootstrap, consenting, rollcall, trust
 from byleave.control.admission import Admitted, Claim, Refuses, decide
 from byleave.control.beacon import Memory, answer, vouch
-from byleave.control.documents import Consent, Manifest, Request, State, digest, dump, load
+from byleave.control.documents import Consent, Halt, Manifest, Request, Scope, State, digest, dump, load
 from byleave.control.knowledge import Knowledge
+from byleave.core import metrics
 from byleave.core.dsse import load_envelope
 from byleave.core.errors import Forged, Refused
 from byleave.core.keys import read_signing_key
+from byleave.deploy import fleet
+from byleave.producers import gate
+from byleave.producers.cli import app
 
 NOW_MS = 1_800_000_000_000
 SITE = "test."
@@ -141,3 +147,47 @@ def test_a_manifest_that_ran_out_lets_nobody_capture(home: Path) -> None:
     ends_ms = knowledge.manifests[in_force(knowledge)].expires_ms
     assert knowledge.leave("ep-a", NOW_MS)
     assert knowledge.leave("ep-a", ends_ms) is None
+
+
+SAID = {"a withdrawal": ((True, ""), (False, "")), "a yes to another manifest": ((True, "00" * 32),)}
+
+
+@pytest.mark.parametrize("what", SAID)
+def test_nothing_that_others_see_tells_silence_a_no_and_a_withdrawal_apart(home: Path, what: str) -> None:
+    """A no is signed nowhere, so it is silence. Compared with it: halt board, fleet's list, grant, fence and endpoint."""
+
+    def shown(words: Sequence[tuple[bool, str]]) -> tuple[object, ...]:
+        knowledge = known(home)
+        for n, (given, manifest) in enumerate(words):
+            say(home, knowledge, given=given, at_ms=NOW_MS + n, manifest=manifest)
+        asked, fenced = granted(knowledge), passes(home, knowledge)
+        listed = fleet._state(knowledge, knowledge.enrolments["ep-a"], "", NOW_MS)
+        answer = gate.decide(knowledge, "ep-a", None, gate.Switches(), caught_up=True, boot_ms=0).answer
+        order = Halt(SITE, Scope("global"), "capture", "x", "drop", NOW_MS, 60_000, "00")
+        signed = trust.sign(order, [read_signing_key(home / "officers" / "security-1.key")])
+        knowledge.learn("control.halt.v1", signed)
+        board = rollcall.call(knowledge, digest(dump(order)), [], NOW_MS + 60_000).report()
+        return asked, fenced, listed, answer, board["of"], board
+
+    silent = shown(())
+    assert shown(SAID[what]) == silent
+    assert silent[:5] == (False, False, "may not", gate.Answer.NO_CONSENT, 1)
+
+
+def test_who_says_no_signs_nothing_and_it_is_no_error(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    knowledge = known(home)
+    offer = consenting.Offer(knowledge.manifests[in_force(knowledge)], in_force(knowledge), "by 2 keys")
+    monkeypatch.setattr(consenting, "read_offer", lambda *_: offer)
+    monkeypatch.setenv("BYLEAVE_HOME", str(home))
+    before = {path: path.read_bytes() for path in home.rglob("*") if path.is_file()}
+    answered = CliRunner().invoke(app, ["me", "consent"], input="n\n")
+    assert answered.exit_code == 0, answered.output
+    assert offer.manifest.less_intrusive in answered.output
+    assert "Nothing was signed" in answered.output
+    assert {path: path.read_bytes() for path in home.rglob("*") if path.is_file()} == before
+
+
+def test_no_metric_counts_people_who_did_not_agree() -> None:
+    labels = {label for found in metrics.REGISTRY.collect() for sample in found.samples for label in sample.labels}
+    assert not labels & {"subject", "person", "endpoint", "consent"}
+    assert not [found.name for found in metrics.REGISTRY.collect() if "consent" in found.name or "refusal" in found.name]

@@ -75,15 +75,20 @@ def test_an_officer_is_a_name_and_no_path(site: Any, name: str) -> None:
 
 def test_the_person_reads_all_of_the_manifest_before_signing(site: Any) -> None:
     manifest = next(iter(site.knowledge().manifests.values()))
-    words = "\n".join(wording.plain_words(manifest))
+    words = "\n".join(wording.plain_words(manifest, "by 2 keys or more"))
     for said in (
         *manifest.applications,
         *manifest.purposes,
         str(manifest.retention_days),
         manifest.dpia,
         manifest.less_intrusive,
+        manifest.dpia_sha256,
+        wording.NEVER,
+        "by 2 keys or more",
+        *(wording.FIELDS[name] for name in manifest.fields),
     ):
         assert said in words
+    assert wording.FIELDS["title.title"] not in words
     for reader in manifest.readers:
         assert f"{reader.principal} reads level {reader.level} for {reader.purpose}" in words
     assert [wording.KINDS[kind] in words for kind in manifest.kinds] == [True] * 3

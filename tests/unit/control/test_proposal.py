@@ -11,6 +11,7 @@ import pytest
 from byleave.control import proposal, resume, trust
 from byleave.control.documents import Halt, Lifted, Manifest, Reader, Scope, State, Window, digest, dump
 from byleave.control.knowledge import Knowledge
+from byleave.control.promised import fields_of
 from byleave.control.proposal import Basis, Proposal
 from byleave.core.dsse import Envelope, load_envelope
 from byleave.core.errors import Forged, Misconfigured, Refused
@@ -255,10 +256,18 @@ def test_the_first_state_of_a_site_names_who_may_capture_and_the_redactors_key(s
 def test_a_manifest_that_is_not_whole_is_refused_in_one_sentence(knowledge: Knowledge) -> None:
     whole = json.loads(dump(next(iter(knowledge.manifests.values()))))
     told = {name: value for name, value in whole.items() if name not in ("site", "issued_ms", "expires_ms", "sites")}
-    assert proposal.described_manifest(told, "test.", NOW_MS).expires_ms == NOW_MS + proposal.MANIFEST_MS
+    made = proposal.described_manifest(told, "test.", NOW_MS)
+    assert made.expires_ms == NOW_MS + proposal.MANIFEST_MS
+    del told["fields"]
+    assert proposal.described_manifest(told, "test.", NOW_MS).fields == fields_of(made.kinds), "left out: all, by name"
+    for missing in ("less_intrusive", "dpia", "dpia_sha256"):
+        with pytest.raises(Misconfigured):
+            proposal.described_manifest({name: told[name] for name in told if name != missing}, "test.", NOW_MS)
     for changes in (
         {"kinds": ["microphone"]}, {"purposes": ["other"]}, {"retention_days": "90"}, {"surprise": 1}, {"site": "other."},
-        {"expires_ms": NOW_MS}, {"readers": [{"principal": "ml"}]},
+        {"expires_ms": NOW_MS}, {"readers": [{"principal": "ml"}]}, {"readers": []}, {"kinds": []}, {"kinds": 7},
+        {"less_intrusive": ""}, {"less_intrusive": " "}, {"dpia": ""}, {"dpia_sha256": ""}, {"dpia_sha256": "x" * 64},
+        {"fields": ["key.rhythm"]}, {"fields": ["key.key"]}, {"fields": [*made.fields, "title.title"]},
     ):  # fmt: skip
         with pytest.raises(Misconfigured):
             proposal.described_manifest({**told, **changes}, "test.", NOW_MS)
