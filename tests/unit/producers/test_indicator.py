@@ -169,6 +169,12 @@ def test_a_click_opens_it_and_what_is_chosen_is_asked_for(
     click(dict(card.draw(sign._told, opened=True).actions)["resume"] + 10)
     until(lambda: not (tmp_path / "pause").exists())
     until(lambda: window_of(screen).get_geometry().height == card.HEAD)
+    at = window_of(screen).get_geometry()
+    words = ["mousemove", f"{at.x + 20}", f"{at.y + 10}", "mousedown", "1", "mousemove", "40", "60", "mouseup", "1"]
+    subprocess.run(["xdotool", *words], env={**os.environ, **desktop.environment()}, check=True, timeout=10)
+    until(lambda: (window_of(screen).get_geometry().x, window_of(screen).get_geometry().y) == (20, 50))
+    assert window_of(screen).get_geometry().height == card.HEAD, "a drag is no click"
+    assert shows(sign)
 
 
 def test_what_else_writes_into_its_pipe_is_no_sign(desktop: Desktop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,12 +204,12 @@ def test_a_watched_terminal_counts_while_it_asks(tmp_path: Path, monkeypatch: py
 def test_the_page_is_opened_for_the_person_but_never_by_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened, asked = list[str](), list[dict]()
     monkeypatch.setattr(webbrowser, "open", opened.append)
-    agent, answers = Inquiries(tmp_path), {"open": lambda question: asked.append(question) or {"file": "/home/a b/open.html"}}
+    agent, answers = Inquiries(tmp_path), {"open": lambda question: asked.append(question) or {"file": "/a b/open.html"}}
     for root in (True, False):
         acting = threading.Thread(target=act, args=(tmp_path, "today"), kwargs={"root": root})
         acting.start()
         while acting.is_alive():
             agent.answer(answers, 0.01)
     agent.close()
-    assert opened == ["file:///home/a%20b/open.html"]
+    assert opened == ["file:///a%20b/open.html"]
     assert asked == [{"ask": "open", "at": "today"}]

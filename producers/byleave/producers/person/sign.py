@@ -49,12 +49,13 @@ class Sign:
     def __init__(self, folder: Path) -> None:
         self._folder, self._display = folder, display.Display()
         screen = self._display.screen()
-        self._root, self._screen = screen.root, (screen.width_in_pixels, screen.height_in_pixels)
+        self._root = screen.root
+        self._screen = self._monitor()
         self.shown, self._opened = Shown(), False
         self._card: Card = draw(self.shown, opened=False)
         width, height = self._card.picture.size
-        self._at = self._screen[0] - width - MARGIN, self._screen[1] - height - MARGIN
-        self._corner = self._screen[0] - MARGIN, self._screen[1] - MARGIN
+        self._corner = sum(self._screen[::2]) - MARGIN, sum(self._screen[1::2]) - MARGIN
+        self._at = self._inside(self._corner[0] - width, self._corner[1] - height)
         self._window = self._root.create_window(
             *self._at, width, height, 0, screen.root_depth, X.InputOutput, X.CopyFromParent,
             override_redirect=True, event_mask=_EVENTS,
@@ -116,11 +117,10 @@ class Sign:
         return bool(self._root.query_tree().children[-1].id == self._window.id)
 
     def _look(self) -> None:
-        """What no event tells: below a compositing manager, what is above; and another size of the screen."""
+        """What no event tells: below a compositing manager, what is above; and other monitors."""
         self._clear = self._clear and self._topmost
-        size = self._root.get_geometry()
-        if (size.width, size.height) != self._screen:
-            self._screen = (size.width, size.height)
+        before, self._screen = self._screen, self._monitor()
+        if self._screen != before:
             self.show(self.shown)
 
     def hear(self) -> None:
@@ -166,8 +166,16 @@ class Sign:
             self.show(self.shown)
 
     def _inside(self, x: int, y: int) -> tuple[int, int]:
-        width, height = self._card.picture.size
-        return max(0, min(x, self._screen[0] - width)), max(0, min(y, self._screen[1] - height))
+        (left, top, wide, high), (width, height) = self._screen, self._card.picture.size
+        return max(left, min(x, left + wide - width)), max(top, min(y, top + high - height))
+
+    def _monitor(self) -> tuple[int, int, int, int]:
+        """Place and size of the first monitor: of several, the whole screen may have a corner that none shows."""
+        if self._display.has_extension("RANDR"):
+            for one in sorted(self._root.xrandr_get_monitors().monitors, key=lambda one: not one.primary):
+                return one.x, one.y, one.width_in_pixels, one.height_in_pixels
+        size = self._root.get_geometry()
+        return 0, 0, size.width, size.height
 
 
 def act(folder: Path, chosen: str, *, root: bool) -> None:
