@@ -173,8 +173,7 @@ def test_a_jump_of_the_wall_clock_moves_nothing(world, bench, monkeypatch: pytes
     assert stamps[-1] <= world.service_ms + 10_000
 
 
-KEYS = {"garbage": (b"not a key at all
-", 0o600, 2)}
+KEYS = {"garbage": (b"not a key at all\n", 0o600, 2)}
 FILES = {"enrolment.dsse": (b"{}", 1)}
 
 
