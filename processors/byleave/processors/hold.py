@@ -6,7 +6,7 @@ Promises  text is decided a stretch at a time, whole; an event that waits is in 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from byleave.core.events import FocusEvent, KeyEvent, Kind, Modifiers, PointerEvent, Screen
 from byleave.core.levels import Level
@@ -25,7 +25,7 @@ from byleave.processors.keyboard import (
     plain_key,
     shortcut_names,
 )
-from byleave.processors.marks import HELD_STEP_MS, gap_row, held_row, judged_target, switch_row, task_row
+from byleave.processors.marks import HELD_STEP_MS, gap_row, held_row, judged_click, switch_row, task_row
 from byleave.processors.reassemble import KEY, PASTED, POINTER, TEXT, UNKNOWN_CHAR, Field, Item, Outcome, is_dead
 from byleave.processors.redact import Span, find_spans, safe_cut
 from byleave.processors.reduce import Rows
@@ -87,11 +87,9 @@ class Hold:
         if event.kind is Kind.BUTTON_DOWN:
             self.shortcuts = 0
             self._click(event.button, rules, rows)
-        level: int = self.context.level
-        if event.target is not None:
-            level, target, removed = judged_target(event.target, self.context, rules)
-            event = replace(event, target=target)
-            self._found(removed)
+        level, event, removed = judged_click(event, self.context, rules)
+        for span in removed:
+            self.account.found(span.label, span.rule)
         place = (event.x / screen.width, event.y / screen.height) if screen.width and screen.height else (-1.0, -1.0)
         item = Item(POINTER, event.at_ms, self.context.app, level, Outcome.of(level), 1, (event, *place), event.seq)
         self.waiting.take(item, rows)
@@ -149,8 +147,7 @@ class Hold:
     def lose(self, first: int, last: int, at_ms: int, rules: Rules, rows: Rows) -> None:
         """Events `first` to `last` are missing before `at_ms`: what they did to the text is not known."""
         self._barrier(rules, rows)
-        context = self.context
-        self.waiting.mark(context.level, gap_row(self.now_ms or at_ms, at_ms, context.app, first, last), rows)
+        self.waiting.mark(self.context.level, gap_row(self.now_ms or at_ms, at_ms, self.context.app, first, last), rows)
         self.down.clear()
         self.modifiers.clear()
         self.named.clear()
@@ -158,13 +155,10 @@ class Hold:
     def _task(self, event: KeyEvent, rules: Rules, rows: Rows) -> None:
         self.decide(rules, rows)
         level, row, removed = task_row(event, rules)
-        self._found(removed)
+        for span in removed:
+            self.account.found(span.label, span.rule)
         self.waiting.mark(level, row, rows)
         self.account.settle(Outcome.of(level), 1, row.app, "task", level)
-
-    def _found(self, spans: list[Span]) -> None:
-        for span in spans:
-            self.account.found(span.label, span.rule)
 
     # -- keys -------------------------------------------------------------------------------------------------------------
 
@@ -359,8 +353,7 @@ class Hold:
 
     def _let_go(self, rules: Rules, rows: Rows) -> None:
         """Decides the part of the piece that is 30 s or 500 characters behind its newest key, if nothing touches the cut."""
-        piece = self.piece
-        size, newest_ms = len(piece.chars), piece.newest_ms
+        piece, size, newest_ms = self.piece, len(self.piece.chars), self.piece.newest_ms
         old = newest_ms - piece.owners[0].at_ms > HOLD_MS and newest_ms >= piece.check_ms
         if not old and (size <= HOLD_CHARS or size < piece.check_chars):
             return
@@ -390,7 +383,8 @@ class Hold:
     def _decide(self, text: str, spans: list[Span], size: int, rules: Rules) -> None:
         """Gives each owner of `text` its outcome and puts the stretch's action in front of the first of them."""
         piece = self.piece
-        self._found(spans)
+        for span in spans:
+            self.account.found(span.label, span.rule)
         level = piece.level = self.level_of(text, spans, rules)
         outcome = Outcome.of(level)
         owners = piece.owners[:size]
@@ -416,10 +410,9 @@ class Hold:
         self.waiting.take(item, rows)
 
     def _name_held(self, rows: Rows) -> None:
-        context = self.context
-        row = held_row(self.now_ms, context.app, self.modifiers, self.named)
-        if row is not None and context.text_level < Level.SECRET:
-            self.waiting.mark(context.level, row, rows)
+        row = held_row(self.now_ms, self.context.app, self.modifiers, self.named)
+        if row is not None and self.context.text_level < Level.SECRET:
+            self.waiting.mark(self.context.level, row, rows)
 
     def _click(self, button: int, rules: Rules, rows: Rows) -> None:
         self.decide(rules, rows)

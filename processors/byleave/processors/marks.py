@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from byleave.core.events import FocusEvent, KeyEvent
+from byleave.core.events import FocusEvent, KeyEvent, PointerEvent
 from byleave.core.levels import Level
 from byleave.core.rows import ActionKind, ActionRow
-from byleave.core.targets import LABEL_CHARS_MAX, Target
+from byleave.core.targets import LABEL_CHARS_MAX
 from byleave.processors.classify import Context, judge
 from byleave.processors.keyboard import MODIFIER_BITS, MODIFIER_NAMES
 from byleave.processors.redact import Span, sanitized_text
@@ -43,10 +43,14 @@ def task_row(event: KeyEvent, rules: Rules) -> tuple[int, ActionRow, list[Span]]
     return level, ActionRow(kind, at_ms, at_ms, "", text=text, redactions=labels, first=seq, last=seq), spans
 
 
-def judged_target(target: Target, context: Context, rules: Rules) -> tuple[int, Target, list[Span]]:
-    """The level of a click on `target`, what may be said of it, and what was removed. Its role and box always may."""
+def judged_click(event: PointerEvent, context: Context, rules: Rules) -> tuple[int, PointerEvent, list[Span]]:
+    """The level of a pointer event; the event with what may be said of its target (role and box always may); what went."""
+    target = event.target
+    if target is None:
+        return context.level, event, []
     level, label, removed = _passed(target.label, context.level, context.text_level, rules)
-    return level, replace(target, label=label if len(label) <= LABEL_CHARS_MAX else ""), removed
+    target = replace(target, label=label if len(label) <= LABEL_CHARS_MAX else "")
+    return level, replace(event, target=target), removed
 
 
 def _passed(text: str, level: int, text_level: Level, rules: Rules) -> tuple[int, str, list[Span]]:
