@@ -32,7 +32,7 @@ from byleave.core.keys import recipient
 from byleave.producers import window
 from byleave.producers.batch import Batcher, Cut, Sealer
 from byleave.producers.focus_hold import FocusHold
-from byleave.producers.gate import Switches
+from byleave.producers.gate import Answer, Switches
 from byleave.producers.hooks.source import Observed, Source
 from byleave.producers.outbox import Outbox
 from byleave.producers.person.ring import Ring
@@ -127,6 +127,11 @@ class Agent:
     @property
     def capturing(self) -> bool:
         return self._books is not None
+
+    @property
+    def answer(self) -> Answer:
+        """Why something is captured, or nothing is."""
+        return self._window.answer
 
     @property
     def may_send(self) -> bool:

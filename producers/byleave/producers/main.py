@@ -213,8 +213,8 @@ class Process:
     def _show(self, now_ms: int) -> None:
         """What is live is shown to the person, from the capture process and not from what is meant to be."""
         if self._sign is not None:
-            answer, capturing = self.agent.report()["answer"], self.agent.capturing
-            self._sign.tell(capturing=capturing, sentence=answer, paused=answer == Answer.PAUSED.value, now_ms=now_ms)
+            answer, capturing = self.agent.answer, self.agent.capturing
+            self._sign.tell(capturing=capturing, sentence=answer.value, paused=answer is Answer.PAUSED, now_ms=now_ms)
 
     def _status(self, question: dict[str, Any]) -> dict[str, Any]:
         if question.get("watch") is True and self._sign is not None:
