@@ -93,6 +93,11 @@ def _speak(at: Installation, endpoint: str, manifest: str, *, given: bool) -> di
     return {"endpoint": endpoint, "manifest": manifest, "given": given, "at_ms": said.at_ms}
 
 
+def subject_of(at: Installation, endpoint: str) -> str:
+    """Whose endpoint it is, by its enrolment. Raises Forged, Refused, Misconfigured."""
+    return _enrolment(at, endpoint).subject
+
+
 def _enrolment_file(home: Path, endpoint: str) -> Path:
     return home / "endpoints" / endpoint / "enrolment.dsse"
 

@@ -26,10 +26,10 @@ from byleave.control.promised import Promise, promise_of
 from byleave.core import metrics
 from byleave.core.batches import Boundary
 from byleave.core.envelope import Binding, Randomness
-from byleave.core.errors import ByleaveError, Refused
+from byleave.core.errors import ByleaveError, Refused, Transient
 from byleave.core.events import Kind
 from byleave.core.keys import recipient
-from byleave.producers import window
+from byleave.producers import never, window
 from byleave.producers.batch import Batcher, Cut, Sealer
 from byleave.producers.focus_hold import FocusHold
 from byleave.producers.gate import Answer, Switches
@@ -188,6 +188,18 @@ class Agent:
         """Ends the open session cleanly and opens no other: the process is about to stop, or the recording is over."""
         self._step(window.Finish())
 
+    def forget(self) -> int:
+        """Erases what waits, the last minutes and the account of days, while nothing is captured. How many events waited."""
+        if self.capturing:
+            raise Transient("capture is still ending")
+        self._outbox.throw_away()
+        events = self._spool.waiting_events
+        self._spool.drop()
+        self.counts.discarded += events
+        self.ring.clear()
+        self.days.clear()
+        return events
+
     def report(self) -> dict[str, Any]:
         """Counts for `report.json`: numbers, a session id and the sentence that the person reads."""
         c, s, last, answer = self.counts, self._books, self._last, self._window.answer
@@ -315,7 +327,7 @@ class Agent:
         for event in observed:
             if event.at_ms < session.opened_ms or session.strayed:
                 self.counts.gate_closed += 1  # of before this window: it was not allowed then; or after a finding
-            elif event.window is not None and event.window.title and "title.title" not in session.promise.fields:
+            elif "title.title" not in session.promise.fields and event.window is not None and never.titled(event.window):
                 self._stray(session, "title")  # the source was told not to
             else:
                 for certain in session.hold.feed(event):

@@ -187,6 +187,76 @@ def status(
 
 
 @me.command()
+def today(endpoint: Endpoint = "", as_json: Json = False) -> None:
+    """What was taken of you today, as numbers: minutes per application, counts per kind, what was never recorded or removed.
+
+    Example: byleave me today
+    """
+    from byleave.producers.person import own
+
+    report = own.day(_folder(endpoint))
+    say(report, "\n".join(own.day_words(report)), as_json)
+
+
+@me.command()
+def show(
+    last: Annotated[str, typer.Option(help="At most 5m, as 30s or 2m.")] = "5m", endpoint: Endpoint = "", as_json: Json = False,
+) -> None:  # fmt: skip
+    """Show what was taken in the last minutes, as you typed it. It stands in the agent's memory only, and goes with it.
+
+    Example: byleave me show --last 2m
+    """
+    import re
+
+    from byleave.producers.inquiries import ask
+
+    found = re.fullmatch(r"(\d{1,3})([sm])", last)
+    last_s = int(found[1]) * (60 if found[2] == "m" else 1) if found else 0
+    if not 0 < last_s <= 300:
+        raise Misconfigured(f"--last {last[:20]!r}: it must be a time up to 5m, as 30s or 2m")
+    report = ask(_folder(endpoint), {"ask": "show", "last_s": last_s})
+    say(report, "\n".join(report["lines"]) or "Nothing was taken in that time.", as_json)
+
+
+@me.command()
+def export(
+    out: Annotated[Path | None, typer.Option(help="Also write it to this new file, as JSON, for you alone.")] = None,
+    recent: Annotated[bool, typer.Option("--recent", help="With what was typed in the last five minutes.")] = False,
+    endpoint: Endpoint = "", as_json: Json = False,
+) -> None:  # fmt: skip
+    """All that this endpoint knows of you, and what it cannot know.
+
+    Example: byleave me export --out me.json
+    """
+    from byleave.core.keys import create_private
+    from byleave.producers.person import own
+
+    at = load_installation()
+    report = own.export(at, _folder(endpoint).name, recent=recent)
+    if out is not None:
+        create_private(out, own.written(report).encode())
+    say(report, "\n".join(own.export_words(report)), as_json)
+
+
+@me.command()
+def erase(
+    endpoint: Endpoint = "", yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False, as_json: Json = False,
+) -> None:  # fmt: skip
+    """Erase what was collected of you, as far as that reaches, and say how far. Your consent stands: see withdraw.
+
+    Exit code 1 if a part could not be done. Not to be undone. Example: byleave me erase
+    """
+    from byleave.producers.person import own
+
+    if not yes and not typer.confirm("Erase what was collected of you?", default=False, err=True):
+        raise Refused("nothing was erased", reason="not-confirmed")
+    report = own.erase(load_installation(), _folder(endpoint).name)
+    words = {"Erased": report["done"], "NOT erased": report["not_done"], "Not reached": report["not_reached"]}
+    say(report, "\n".join(f"{name}: {line}" for name, lines in words.items() for line in lines), as_json)
+    raise typer.Exit(1 if report["not_done"] else 0)
+
+
+@me.command()
 def task(
     text: Annotated[str, typer.Argument(help="What you are about to do, in your own words.")] = "",
     done: Annotated[bool, typer.Option("--done", help="It is done, or you do something else now.")] = False,

@@ -45,12 +45,12 @@ from byleave.producers.hooks.live import WORKERS, LiveSource, check_display
 from byleave.producers.hooks.replay import replay
 from byleave.producers.hooks.source import POLL_EVENTS_MAX, Source
 from byleave.producers.inquiries import Inquiries
+from byleave.producers.opening import Opening
 from byleave.producers.outbox import Outbox
-from byleave.producers.person import pause, today
+from byleave.producers.person import pause
+from byleave.producers.person.account import Account, kept_days
 from byleave.producers.person.indicator import Indicator
 from byleave.producers.person.page import serve
-from byleave.producers.person.ring import told
-from byleave.producers.person.today import Days
 from byleave.producers.renewal import OLD_MS, Renewal
 from byleave.producers.spool import Spool
 from byleave.producers.voice import Voice
@@ -61,8 +61,9 @@ WAIT_S, AWAKE_S, BUSY_S, STIR_S = 1.2, 0.5, 0.05, 0.6
 so seen at once; an event has the time at which it happened, whenever it is fetched. At rest a beacon ends the wait first. So
 does, within STIR_S, what the person does (a question, a file in this folder), and the end of the capture process."""
 AWAKE_MS = 5_000
-REPORT_MS, DAYS_MS = 1_000, 60_000
-DAY = "%Y-%m-%d"
+OPEN_S = 0.25
+"""How long a turn waits for a client that is being opened."""
+REPORT_MS = 1_000
 _PR_SET_DUMPABLE = 4
 REPORT_BYTES = 4_096
 """Least size of `report.json`, so that it can be written over where there is no room for another."""
@@ -90,6 +91,7 @@ class Process:
         self._consent_version: tuple[int, int, int] | None = None
         self._connection = installation.kafka(endpoint)
         self._watch: ControlWatch | None = None
+        self._opening = Opening(self._open_tail)
         key = read_signing_key(self._folder / "device.key")
         self._check_enrolment(public_hex(key))
         name = endpoint.encode()
@@ -101,7 +103,7 @@ class Process:
         self.agent = Agent(
             Identity(endpoint, key, files := own_digest(), self._ack_prev, own_version()), self.knowledge, source, spool,
             self._outbox,
-            say=self._voice.say, clock=boot_ms, randomness=os.urandom, days=Days(_read_days(self._folder)),
+            say=self._voice.say, clock=boot_ms, randomness=os.urandom, days=kept_days(self._folder),
         )  # fmt: skip
         self._renewal = Renewal(installation.pki, self._folder, installation.site, endpoint, key, self._voice.say)
         self._hear_anew_ms = 0
@@ -119,11 +121,10 @@ class Process:
         self._inquiries: Inquiries | None = None
         self.questions: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {"status": self._status}
         """What this person's own programs may ask, by name."""
-        self.questions |= {"show": self._recent, "today": lambda _: self.agent.days.report(time.strftime(DAY))}
+        self._account = Account(self.agent, self._folder)
+        self.questions |= self._account.questions | self._receipts.questions
         self.questions["digest"] = lambda _: {"digest": files}
-        self.questions |= self._receipts.questions
         self.questions["task"] = partial(task.stated, self.agent)
-        self._days, self._days_ms = b"", 0
         self._page = serve(self.questions, self.knowledge, installation, endpoint)
 
     @property
@@ -154,9 +155,7 @@ class Process:
         paused = paused or self._paused or boot_ms() - self.turned_ms > ASLEEP_MS
         self.agent.turn(replace(self._switches(paused), full=not kept), caught_up=self.caught_up, timeout_s=0.0)
         now = self.turned_ms = boot_ms()
-        self.agent.days.turn_to(time.strftime(DAY))
-        if now - self._days_ms >= DAYS_MS:
-            self._keep_days()
+        self._account.turn(now)
         self._show(now)
         if paused:
             self._fall_silent()
@@ -176,19 +175,6 @@ class Process:
             metrics.LEASE_LEFT.set(self.agent.lease_left_ms / 1000)
             metrics.PROGRESS.set(time.time())
 
-    def _recent(self, question: dict[str, Any]) -> dict[str, Any]:
-        """What was taken in the last `last_s` seconds, as lines."""
-        now, last_ms = boot_ms(), 1_000 * int(question["last_s"])
-        return {"lines": [told(line, now, time.time()) for line in self.agent.ring.lines(now - last_ms)]}
-
-    def _keep_days(self) -> None:
-        """No more than a minute of the day's account is lost with the process."""
-        self._days_ms, days = boot_ms(), self.agent.days.dump()
-        if days != self._days:
-            with contextlib.suppress(OSError):
-                replace_file(self._folder / today.FILE, days)
-                self._days = days
-
     @property
     def drained(self) -> bool:
         return self._outbox.idle and self._voice.idle
@@ -207,7 +193,7 @@ class Process:
         self._voice.close()
         if self._watch is not None:
             self._watch.close()
-        self._keep_days()
+        self._account.keep()
         self.report()
 
     def _show(self, now_ms: int) -> None:
@@ -256,6 +242,7 @@ class Process:
 
     def _fall_silent(self) -> None:
         """Nothing is heard or said, and afterwards all is read again, as after a start."""
+        self._opening.drop()
         self._receipts.close()
         if self._watch is not None:
             self._outbox.throw_away()
@@ -278,12 +265,17 @@ class Process:
             self._watch, self._hear_anew_ms = None, 0
         self._renewal.look(now, wall_ms())
 
+    def _open_tail(self) -> KafkaTail:
+        at = self._installation
+        topics = [at.topic(name) for name in TOPICS]
+        return KafkaTail(self._connection, at.topic(f"endpoint-{self._endpoint}"), topics, **_AT_REST)
+
     def _pump(self, timeout_s: float) -> list[Any]:
         try:
             if self._watch is None:
-                topics = [self._installation.topic(name) for name in TOPICS]
-                group = self._installation.topic(f"endpoint-{self._endpoint}")
-                tail = KafkaTail(self._connection, group, topics, **_AT_REST)
+                tail = self._opening.take(OPEN_S)
+                if tail is None:
+                    return []
                 self._watch = ControlWatch(tail, self.knowledge, self._installation.site, pin=self._pin)
             return self._hear(self._watch, timeout_s)
         except (Transient, Broken) as error:  # without news the lease ends by itself
@@ -429,12 +421,6 @@ def _work(running: role.Role, options: Namespace) -> None:
             process.close()
     if options.once and source.exhausted:
         role.say(**process.agent.report())
-
-
-def _read_days(folder: Path) -> bytes:
-    with contextlib.suppress(OSError):
-        return (folder / today.FILE).read_bytes()
-    return b"{}"
 
 
 def _read(path: Path) -> bytes:

@@ -46,6 +46,11 @@ def forbids(window: Window) -> bool:
     return window.secure or category(window) is not None
 
 
+def titled(window: Window) -> bool:
+    """Whether a title is told, and not only the part that the window falls under."""
+    return bool(window.title) and not (window.secure and window.title in _PARTS)
+
+
 def category(window: Window) -> str | None:
     """The part of `never.toml` that it falls under, or None. Of a secure window the title is that part's name, if anything."""
     if window.secure:

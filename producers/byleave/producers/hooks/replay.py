@@ -103,10 +103,11 @@ class Timeline:
         return found
 
     def _told_at(self, event: Observed, at_ms: int) -> Observed:
-        """As a hook tells it: where titles are not wanted, only whether they are of what is never captured."""
+        """As a hook tells it: where titles are not wanted, only the part of never.toml that the window falls under."""
         window = event.window
         if window is not None and window.title and not self._titles:
-            window = replace(window, title="", secure=window.secure or never.forbids(window))
+            part = never.category(window)
+            window = replace(window, title=part or "", secure=part is not None)
         return replace(event, at_ms=at_ms, window=window)
 
     def take_lost(self) -> int:

@@ -71,6 +71,14 @@ class Days:
         """More of NUMBERS."""
         self._today["numbers"].update(numbers)
 
+    def clear(self) -> None:
+        """Erases all of them."""
+        self._days.clear()
+        self._today = _nothing()
+
+    def known(self) -> list[str]:
+        return sorted(self._days)
+
     def dump(self) -> bytes:
         return json.dumps(self._days, sort_keys=True).encode()
 
