@@ -37,6 +37,7 @@ class Reporter:
         self._waiting, self._events, self._lost = bytearray(), 0, 0
         self._told: tuple[int, bool, str] | None = None
         self._looked_ms = 0
+        self._password: bool | None = None
         self.looked = Looked(0, True, 0)
 
     def look(self, age_ms: int) -> bool:
@@ -48,7 +49,8 @@ class Reporter:
         if self._asker is not None:
             if self.looked.window != before:
                 self._asker.focus(self.looked.window, self._desktop.process())
-            self.looked = self.looked._replace(secure=self.looked.secure or self._asker.password)
+            self._password = self._asker.password
+            self.looked = self.looked._replace(secure=self.looked.secure or bool(self._password))
         return True
 
     def answered(self) -> None:
@@ -56,7 +58,8 @@ class Reporter:
         if self._asker is not None:
             for at_ms, target in self._asker.answers():
                 self._say(frames.target_frame(at_ms, target))
-            self.forget()
+            if self._asker.password is not self._password:
+                self.forget()
 
     def forget(self) -> None:
         """The focus may have changed: it is looked for before the next event."""
@@ -67,7 +70,12 @@ class Reporter:
         return self._looked_ms == 0
 
     def focus(self, at_ms: int, layout: str) -> None:
-        """Tells what has the focus, with the layout in use, if it is another than was told."""
+        """Tells what has the focus, with the layout in use, if it is another than was told.
+
+        Nothing while it is not known yet whether a password is being written: without a focus nothing is taken.
+        """
+        if self._asker is not None and self._asker.password is None:
+            return
         window, secure, _ = self.looked
         if (window, secure, layout) != self._told:
             self._say(frames.focus_frame(at_ms, self._desktop.window(window, layout, secure=secure)))

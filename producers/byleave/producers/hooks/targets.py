@@ -42,8 +42,8 @@ class Asker:
 
     def __init__(self, session: str, *, targets: bool) -> None:
         """`session`: address of the session bus. `targets`: whether clicks are asked about."""
-        self.password = True
-        """Until the first answer: at the start a password may be half written."""
+        self.password: bool | None = None
+        """None until the first answer: at the start a password may be half written."""
         self.targets = targets
         self._session = session
         self._clicks: queue.Queue[tuple[int, int, int, float]] = queue.Queue(QUESTIONS_MAX)
@@ -148,7 +148,7 @@ class Asker:
                 _write(self._tell)
 
     def _set(self, password: bool) -> None:
-        if password != self.password:
+        if password is not self.password:
             self.password = password
             _write(self._tell)
 
