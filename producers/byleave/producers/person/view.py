@@ -79,7 +79,9 @@ def _sum(captured: int, receipt: Mapping[str, Any]) -> str:
     parts["held"] = receipt["held"] - receipt["held_before"]
     added = " + ".join(f"{int(count):,} {name}" for name, count in parts.items())
     rest = captured - int(receipt["captured"])
-    return f"Receipts: {int(receipt['captured']):,} events = {added}." + (f" {rest:,} stand in no receipt yet." if rest else "")
+    told = f"Receipts: {int(receipt['captured']):,} events = {added}."
+    told += f" These sums do not add up, by {int(receipt['difference']):,}." if receipt.get("difference") else ""
+    return told + (f" {rest:,} stand in no receipt yet." if rest else "")
 
 
 def _recent(lines: Sequence[str] | None) -> str:
