@@ -48,6 +48,7 @@ class BrowserSites:
         self._inbox: deque[Word] = deque(maxlen=NEWS_MAX)
         self._sources: dict[int, tuple[int, int, str]] = {}
         self._heard_ms = 0
+        self._whose: int | None = None
         self._news: deque[tuple[int, str | None]] = deque()
         self._said: str | None = ""
         self._said_ms = 0
@@ -104,23 +105,23 @@ class BrowserSites:
 
     def settled(self, told_ms: int) -> int:
         """Up to when all is told and placed, if the hook told all up to `told_ms`."""
-        if self._waiting:
-            return min(told_ms, self._waiting[0].at_ms - 1)
-        return min(told_ms, self._said_ms) if self._window and self._said else told_ms
+        known_ms = self._said_ms if self._window and self._said else told_ms
+        return min(told_ms, known_ms, self._waiting[0].at_ms - 1 if self._waiting else told_ms)
 
     def _take(self, word: Word) -> None:
         of, seq, at_ms, site = word
         at_ms, before = max(self._heard_ms, at_ms), self._sources.get(of)
-        if before and seq != before[0] + 1:
-            self._note(self._heard_ms, _DOUBT)  # since its last word, anything may have had the keyboard
         if before is None and len(self._sources) >= SOURCES_MAX:
             self._give_up(self._heard_ms)
+        lost = before is not None and seq != before[0] + 1  # since its last word, anything may have had the keyboard
         others = any(said and at_ms - heard_ms <= STALE_MS for o, (_, heard_ms, said) in self._sources.items() if o != of)
         self._sources[of] = (seq, at_ms, site)
-        if not others:
-            self._note(at_ms, site or _DOUBT)
-        elif site or (before and before[2]):
-            self._note(self._heard_ms, _DOUBT)
+        if others and not (site or lost or (before and before[2])):
+            return  # it had not the keyboard, nor has it
+        if lost or self._whose not in (None, of):
+            self._note(self._heard_ms, _DOUBT)  # another's word confirms nothing
+        self._whose = of if site and not others else None
+        self._note(at_ms, site if self._whose is not None else _DOUBT)
 
     def _note(self, at_ms: int, said: str | None) -> None:
         self._heard_ms = at_ms

@@ -207,40 +207,38 @@ def test_every_queue_has_its_bound(there: Endpoint) -> None:
 
 
 STEPS = ("key", "key", "crm", "crm", "crm", "none", "bank", "lost", "editor", "chrome", "turn", "other")
+WINDOWS, SAID = {"editor": EDITOR, "chrome": CHROME}, {"crm": CRM, "none": "", "bank": BANK}
 
 
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 900), st.sampled_from(STEPS)), min_size=10, max_size=60), st.integers(0, 3))
 def test_a_captured_key_lies_between_two_words_of_its_site_whatever_happens(steps: list[tuple[int, str]], behind: int) -> None:
     """`behind`: how many turns late a word arrives."""
-    e, now, words, keys, window = Endpoint(), 1_000, [], [], "google-chrome"
-    late: list[tuple[int, str, int, int]] = []
+    e, now, number, window = Endpoint(), 1_000, 0, CHROME
+    words: list[tuple[int, str]] = []
+    keys: dict[int, Window] = {}
+    late: list[list[object]] = []
     e.see(now, focus(now, CHROME))
     for gap, what in steps:
         now += gap
         events = []
         if what == "key":
-            events, keys = [key(now)], [*keys, (now, window)]
-        elif what in ("editor", "chrome"):
-            events, window = (
-                [focus(now, EDITOR if what == "editor" else CHROME)],
-                "editor" if what == "editor" else "google-chrome",
-            )
-        elif what in ("crm", "none", "bank"):
+            events, keys[now] = [key(now)], window
+        elif what in WINDOWS:
+            window = WINDOWS[what]
+            events = [focus(now, window)]
+        elif what in SAID or what == "lost":
+            number += 1
             words.append((now, what))
-            late.append((now, {"crm": CRM, "none": "", "bank": BANK}[what], 1, 1))
-        elif what == "lost":
-            e.seqs[1] = e.seqs.get(1, 0) + 1
-            words.append((now, "lost"))
+            late += [[number, now, SAID[what]]] if what in SAID else []
         elif what == "other":
             e.sites.hear({"of": 2, "news": [[now, now, ""]]}, now)
         while len(late) > behind:
-            e.say(*late.pop(0))
+            e.sites.hear({"of": 1, "news": [late.pop(0)]}, now)
         e.see(now, *events)
-    where = dict(keys)
     for at in e.text:
-        if where[at] == "google-chrome":
+        if keys[at] is CHROME:
             assert max(w for w in words if w[0] <= at)[1] == "crm"
-            assert min(w for w in words if w[0] > at)[1] != "lost"
+            assert min((w for w in words if w[0] > at), default=(0, "lost"))[1] != "lost"
             assert {w for at_ms, w in words if abs(at_ms - at) < FOCUS_HOLD_MS} <= {"crm"}
             assert any(at_ms >= at + FOCUS_HOLD_MS for at_ms, _ in words)
