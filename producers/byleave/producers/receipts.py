@@ -5,7 +5,7 @@ of its person; answers to `{"ask": "receipts"}`.
 
 Promises  only what the redactor signed, sealed to this endpoint's key, is kept (P3, P4); an hour is kept once, in order.
 Refuses   forged, moved and replayed records: counted, and the next one is looked at.
-Bounds    a look lasts LOOK_MS_MAX at most, there is one each LOOK_MS, and between them no client that could wake up.
+Bounds    a look ends after LOOK_MS_MAX without a record; there is one each LOOK_MS, and between them no client that wakes up.
 """
 
 from __future__ import annotations
@@ -75,7 +75,9 @@ class Receipts:
         try:
             if self._place is None:
                 self._place, self._began_ms, self._due_ms = self._make(self._offset), boot_ms, boot_ms + LOOK_MS
-            self._take(self._place.read())
+            records = self._place.read()
+            self._take(records)
+            self._began_ms = boot_ms if records else self._began_ms
             if self._place.ended or boot_ms - self._began_ms > LOOK_MS_MAX:
                 self.close()
         except (Transient, Broken, Refused, OSError):  # looked for again in its turn
