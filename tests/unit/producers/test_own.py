@@ -102,7 +102,7 @@ def test_the_day_is_told_with_what_is_missing_from_it(at: Installation, monkeypa
     assert (report["captured"], report["counts"], report["receipt"]) == (61, {"keys": 60}, None)
     assert any("no receipt" in line for line in own.day_words(report))
     receipt = {"captured": 50, "written": 30, "removed": 14, "refused": 2, "gaps": 1, "held_before": 1, "held": 4,
-               "removals": {"password": 14}}  # fmt: skip
+               "difference": 0, "removals": {"password": 14}}  # fmt: skip
     words = "\n".join(own.day_words({**report, "never": {"tax": 1}, "receipt": receipt}))
     assert "1 tax" in words
     assert "14 password" in words

@@ -39,6 +39,7 @@ UNREACHED = (
     "rows without text (times, kinds, applications, places): they stay in the lake until its retention ends",
     "what is on the raw topic: it is sealed to the redactor and ends by itself; of a day that is erased it is refused",
     "what a reader was shown before, and exports and models that were made of it",
+    "the redactor's receipts for you, which are numbers, on this machine and sealed on their topic",
     "copies of the keyring's own folder, which must age out within 7 days",
 )
 
@@ -52,7 +53,7 @@ def day(folder: Path, which: str = "") -> dict[str, Any]:
 
 
 def day_words(report: Mapping[str, Any]) -> Iterator[str]:
-    """A day for people. `receipt`: sums of the redactor's receipts and its `removals` by label; None where there is none."""
+    """A day for people. `receipt`: what the redactor's receipts for it come to (`receipts.summary`); None without any."""
     yield f"{report['day']}: {report['captured']:,} events were taken ({_listed(report['counts'])})."
     yield "  Where:          " + ", ".join(f"{app} {minutes:g} min" for app, minutes in report["minutes"].items())
     yield f"  Never recorded: {_listed(report['never'])} (how often you went there; nothing of it was taken)"
@@ -66,6 +67,8 @@ def day_words(report: Mapping[str, Any]) -> Iterator[str]:
     added = " + ".join(f"{count:,} {name}" for name, count in parts.items())
     yield f"  Removed:        {_listed(receipt['removals'])}, before anybody could read it"
     yield f"  Receipts:       {receipt['captured']:,} = {added}"
+    if receipt["difference"]:
+        yield f"  Wrong:          the receipts do not add up, by {receipt['difference']:,} events"
     if report["captured"] != receipt["captured"]:
         yield f"  Difference:     {report['captured'] - receipt['captured']:,} events stand in no receipt (yet)"
 
