@@ -152,6 +152,10 @@ def test_a_pause_ends_capture_in_a_blink_and_nobody_hears_of_it(
     xdotool(desktop, "type", "--delay", "8", BEFORE)
     until(lambda: witness.typed() == BEFORE)
     (worker,) = workers(agent.pid)
+    xdotool(desktop, "getwindowfocus", "set_window", "--name", "Your tax return")
+    xdotool(desktop, "type", "--delay", "8", MEANWHILE)
+    xdotool(desktop, "getwindowfocus", "set_window", "--name", "notes")
+    until(lambda: ask(folder, {"ask": "today"})["never"] == {"tax": 1})  # the part of the list, counted once, and no title
 
     xdotool(desktop, "key", "shift+alt+ctrl+Escape")  # the order in which the modifiers go down is the person's own
     pressed_s = time.monotonic()
@@ -164,6 +168,8 @@ def test_a_pause_ends_capture_in_a_blink_and_nobody_hears_of_it(
     assert witness.read(1.2) == sent
     status = ask(folder, {"ask": "status"})
     assert "paused by you" in status["answer"]
+    (line,) = ask(folder, {"ask": "show", "last_s": 300})["lines"]
+    assert line.endswith(BEFORE.rstrip()), "who pauses may look at what was taken"
     assert not workers(agent.pid), "it was reaped, and no other was started"
 
     assert pause.lift(folder) == {"endpoint": "ep-a", "paused": False, "running": True}
