@@ -53,7 +53,7 @@ def test_each_promise_has_a_paragraph_and_a_test_file() -> None:
     page = (ROOT / "docs" / "promises.md").read_text(encoding="utf-8")
     for number in range(1, 9):
         assert f"\n## P{number}: " in page
-        assert len(list((ROOT / "tests" / "promises").glob(f"test_p{number}_*.py"))) == 1
+        assert len(list((ROOT / "tests" / "promises").glob(f"test_p{number}_*.py"))) >= 1
 
 
 CITED = re.compile(r"\brulings? (\d+(?:(?:, | and | to )\d+)*)")
