@@ -115,8 +115,11 @@ class Typing(RuleBasedStateMachine):
 
     @rule(key=st.sampled_from(["backspace", "delete"]), by_word=st.booleans())
     def delete(self, key: str, by_word: bool) -> None:
+        final = key == "backspace" and self.plain.caret == self.plain.anchor == 0 and bool(self.rows)
         self.gone |= self.plain.delete(-1 if key == "backspace" else 1, by_word)
         self._held(self._key(key, CONTROL if by_word else Modifiers.NONE))
+        if final:  # it reached what is decided already, and what stands there now is not known
+            self.plain.start = False
 
     @rule(key=st.sampled_from(["left", "right", "home", "end"]), select=st.booleans(), by_word=st.booleans())
     def move(self, key: str, select: bool, by_word: bool) -> None:
