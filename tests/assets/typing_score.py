@@ -23,7 +23,7 @@ from typed_sessions import EDITOR, START_MS, typed
 
 from byleave.core.batches import Boundary
 from byleave.core.events import Event, Kind
-from byleave.processors.hold import HOLD_MS
+from byleave.processors.deciding import HOLD_MS
 from byleave.processors.preview import batch_of
 from byleave.processors.reduce import Rows
 from byleave.processors.session import EndpointState, Rules, feed

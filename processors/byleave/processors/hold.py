@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 from byleave.core.events import FocusEvent, KeyEvent, Kind, Modifiers, PointerEvent, Screen
 from byleave.core.levels import Level
-from byleave.processors.account import Account
-from byleave.processors.classify import NOWHERE, Context, context_of, record_level
+from byleave.processors.classify import context_of
+from byleave.processors.deciding import HOLD_MS, PIECE_CHARS_MAX, Deciding
 from byleave.processors.keyboard import (
     AWAY,
     COMMAND,
@@ -27,19 +27,10 @@ from byleave.processors.keyboard import (
 )
 from byleave.processors.marks import HELD_STEP_MS, gap_row, held_row, judged_click, switch_row, task_row
 from byleave.processors.reassemble import KEY, PASTED, POINTER, TEXT, UNKNOWN_CHAR, Field, Item, Outcome, is_dead
-from byleave.processors.redact import Span, find_spans, safe_cut
 from byleave.processors.reduce import Rows
 from byleave.processors.rules import Rules
-from byleave.processors.stretch import hidden_row, stretch_row
-from byleave.processors.waiting import QUEUE_MAX, Waiting
+from byleave.processors.waiting import QUEUE_MAX
 
-HOLD_MS = 30_000
-HOLD_CHARS = 500
-CHECK_MS, CHECK_CHARS = 5_000, 100
-PIECE_CHARS_MAX = 5_000
-"""Longest held stretch (one paste and what surrounds it); beyond it the stretch ends where it is."""
-CUTS_MAX = 8
-"""Places that are tried for a cut that divides no paste."""
 FIELDS_MAX = 64
 DOWN_MAX = 64
 _LEVELS = {Outcome.KEPT: Level.INTERNAL, Outcome.REVIEWED: Level.PEOPLE, Outcome.LEVEL4: Level.SECRET}
@@ -48,14 +39,11 @@ SHORTCUTS_IN_A_ROW_MAX = 4
 
 
 @dataclass(slots=True)
-class Hold:
+class Hold(Deciding):
     """All that a session still has to decide. `down` maps keys that are down to their press, or to what became of it;
     `modifiers` and `named` to its time.
     """
 
-    waiting: Waiting
-    context: Context = NOWHERE
-    piece: Field = field(default_factory=Field)
     handle: int = -1
     fields: dict[int, Field] = field(default_factory=dict)
     down: dict[str, Item | Outcome] = field(default_factory=dict, repr=False)
@@ -64,10 +52,6 @@ class Hold:
     loose: int = 0
     now_ms: int = 0
     shortcuts: int = 0
-
-    @property
-    def account(self) -> Account:
-        return self.waiting.account
 
     # -- what the session calls -------------------------------------------------------------------------------------------
 
@@ -334,68 +318,6 @@ class Hold:
                     modifiers &= ~MODIFIER_BITS[name]
         return modifiers
 
-    # -- deciding ---------------------------------------------------------------------------------------------------------
-
-    def decide(self, rules: Rules, rows: Rows, *, closed: bool = False) -> None:
-        """Decides all that is held. `closed`: the last token is known to be whole."""
-        piece = self.piece
-        if piece.chars:
-            text = "".join(piece.chars)
-            spans = find_spans(piece.context, text, rules, open_left=piece.open_left, open_right=not closed)
-            self._decide(text, spans, len(text), rules)
-            torn = not closed and any(span.start <= piece.caret <= span.end for span in spans)
-            piece.remember(text[: piece.caret], torn=torn)
-            if piece.caret < len(text):  # final text stands on both sides of the caret
-                piece.lose_caret()
-            piece.clear()
-        if self.waiting.items:
-            self.waiting.settle(rows)
-
-    def _let_go(self, rules: Rules, rows: Rows) -> None:
-        """Decides the part of the piece that is 30 s or 500 characters behind its newest key, if nothing touches the cut."""
-        piece, size, newest_ms = self.piece, len(self.piece.chars), self.piece.newest_ms
-        old = newest_ms - piece.owners[0].at_ms > HOLD_MS and newest_ms >= piece.check_ms
-        if not old and (size <= HOLD_CHARS or size < piece.check_chars):
-            return
-        piece.check_ms, piece.check_chars = newest_ms + CHECK_MS, size + CHECK_CHARS
-        limit = size - HOLD_CHARS
-        if old:
-            first_young = next((n for n, owner in enumerate(piece.owners) if newest_ms - owner.at_ms < HOLD_MS), size)
-            limit = max(limit, first_young)
-        text = "".join(piece.chars)
-        spans = find_spans(piece.context, text, rules, open_left=piece.open_left, open_right=True)
-        cut, tries = safe_cut(text, spans, limit), 0
-        while tries < CUTS_MAX and (whole := piece.whole_before(cut)) < cut:
-            cut, tries = safe_cut(text, spans, whole), tries + 1
-        if cut > 0 and tries < CUTS_MAX:
-            self._decide(text[:cut], [span for span in spans if span.end <= cut], cut, rules)
-            piece.release(cut)
-            piece.check_chars = len(piece.chars) + CHECK_CHARS
-            self.waiting.settle(rows)
-        elif size > PIECE_CHARS_MAX:
-            self.decide(rules, rows)
-
-    def level_of(self, text: str, spans: list[Span], rules: Rules) -> Level:
-        """The level of `text` if it were decided now."""
-        start = Level(max(self.context.text_level, self.piece.level))
-        return record_level(start, text, [span.label for span in spans], rules)
-
-    def _decide(self, text: str, spans: list[Span], size: int, rules: Rules) -> None:
-        """Gives each owner of `text` its outcome and puts the stretch's action in front of the first of them."""
-        piece = self.piece
-        for span in spans:
-            self.account.found(span.label, span.rule)
-        level = piece.level = self.level_of(text, spans, rules)
-        outcome = Outcome.of(level)
-        owners = piece.owners[:size]
-        for owner in owners:
-            owner.outcome, owner.level = outcome, level
-        if outcome is Outcome.LEVEL4:
-            row = hidden_row(owners, spans, self.context.app)
-        else:
-            row = stretch_row(text, owners, spans, self.context.app, disturbed=piece.disturbed)
-        self.waiting.put_before(outcome, row, level)
-
     # -- small things -----------------------------------------------------------------------------------------------------
 
     def _key_row(self, event: KeyEvent, key: str, rows: Rows, names: tuple[str, ...] | None = None) -> None:
@@ -419,15 +341,6 @@ class Hold:
         if not self.context.readline or button != 1:  # the middle button pastes
             self.piece.level = 0
             self.piece.lose_caret()
-
-    def _barrier(self, rules: Rules, rows: Rows) -> None:
-        """Decides what is held; what follows may stand anywhere in the same field."""
-        self.decide(rules, rows)
-        self.piece.lose_caret()
-
-    def _after_edit(self, rows: Rows) -> None:
-        if self.waiting.items and not self.piece.chars:
-            self.waiting.settle(rows)
 
     def _withheld(self, event: KeyEvent) -> None:
         self._settle(1 + self.loose, Outcome.WITHHELD)

@@ -18,7 +18,7 @@ from byleave.core.events import KeyEvent, Kind, Modifiers, Screen
 from byleave.core.levels import Level
 from byleave.core.rows import ActionKind
 from byleave.processors import snapshot
-from byleave.processors.hold import HOLD_CHARS
+from byleave.processors.deciding import HOLD_CHARS
 from byleave.processors.preview import batch_of
 from byleave.processors.session import Rules, close, feed
 
