@@ -115,7 +115,8 @@ class Typing(RuleBasedStateMachine):
 
     @rule(key=st.sampled_from(["backspace", "delete"]), by_word=st.booleans())
     def delete(self, key: str, by_word: bool) -> None:
-        final = key == "backspace" and self.plain.caret == self.plain.anchor == 0 and bool(self.rows)
+        final = any(row.kind is not ActionKind.SWITCH for row in self.rows)
+        final = final and key == "backspace" and self.plain.caret == self.plain.anchor == 0
         self.gone |= self.plain.delete(-1 if key == "backspace" else 1, by_word)
         self._held(self._key(key, CONTROL if by_word else Modifiers.NONE))
         if final:  # it reached what is decided already, and what stands there now is not known
