@@ -12,7 +12,7 @@ import contextlib
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, InvalidTag
+from cryptography.exceptions import InvalidSignature, InvalidTag, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
@@ -52,7 +52,7 @@ def requested_key(unverified: str, name: str) -> ec.EllipticCurvePublicKey:
     try:
         asked = x509.load_pem_x509_csr(unverified.encode())
         key, good = asked.public_key(), asked.is_signature_valid and asked.subject == subject(name)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, UnsupportedAlgorithm):  # of a key type or curve that nobody knows
         key, good = None, False
     if not good or not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
         raise Forged(f"not a certificate request of {name[:63]} for a P-256 key", reason="malformed")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import datetime as dt
 import json
 import os
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 
 from byleave.control import bootstrap, certificates, trust
 from byleave.control.documents import Asked, Enrolment, Issued, digest, dump, load
@@ -164,6 +166,18 @@ def test_a_request_that_is_none_is_forged(desk: Installation, request_: str) -> 
     now = dt.datetime.now(dt.UTC)
     with pytest.raises(Forged):
         pki.issue(desk.pki, NAME, request_, now, now + dt.timedelta(days=1))
+
+
+@pytest.mark.parametrize("known", ["2a8648ce3d0201", "2a8648ce3d030107", "2a8648ce3d040302"])
+def test_a_request_for_a_key_type_curve_or_signature_that_nobody_knows_is_forged_and_ends_no_round_of_answers(
+    desk: Installation, tmp_path: Path, known: str
+) -> None:
+    request = x509.load_pem_x509_csr(certificates.new_request(tmp_path / "own.pem", NAME).encode())
+    asked = request.public_bytes(serialization.Encoding.DER).replace(bytes.fromhex(known), bytes.fromhex(known[:-2] + "7f"))
+    kind, now = "CERTIFICATE REQUEST", dt.datetime.now(dt.UTC)
+    text = f"-----BEGIN {kind}-----\n{base64.encodebytes(asked).decode()}-----END {kind}-----\n"
+    with pytest.raises(Forged):
+        pki.issue(desk.pki, NAME, text, now, now + dt.timedelta(days=1))
 
 
 def test_nobody_gets_a_certificate_in_the_name_of_a_service(desk: Installation, tmp_path: Path) -> None:
