@@ -692,7 +692,7 @@ def run_agent(words: list[str]) -> int:
     from byleave.producers import main
 
     main.build_source = lambda _text, _speed: Typist({})
-    main.Indicator = lambda *_: None  # type: ignore[assignment,misc]  # there is no screen that it could stand on
+    main.Indicator = lambda *_: None  # type: ignore[attr-defined,assignment]  # there is no screen that it could stand on
     return main.main([*words, "--source", "typist"])
 
 
