@@ -109,7 +109,7 @@ def test_an_endpoint_revoked_while_it_sends_is_nobody_within_five_seconds(room: 
         finally:
             if running.poll() is None:
                 running.send_signal(signal.SIGKILL)
-    assert [(row.endpoint, row.state) for row in fleet.rows(room)] == [("ep-a", "revoked"), ("ep-b", "may capture")]
+    assert [(row.endpoint, row.state) for row in fleet.rows(room)] == [("ep-a", "revoked"), ("ep-b", "allowed")]
 
 
 def refused_by_every_brake(room: Installation, fence: Any, device: Any, began_ms: int) -> None:
@@ -242,4 +242,4 @@ def test_no_service_and_nobody_unknown_is_revoked(room: Installation) -> None:
     with pytest.raises(Forged):
         fleet.revoke(room, "ep-a", "not by me", read_signing_key(room.home / "officers" / "security-1.key"))
     assert fleet.revoked_here(room.home) == frozenset()
-    assert {row.state for row in fleet.rows(room)} == {"may capture"}
+    assert {row.state for row in fleet.rows(room)} == {"allowed"}

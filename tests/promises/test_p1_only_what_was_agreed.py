@@ -171,7 +171,14 @@ def test_nothing_that_others_see_tells_silence_a_no_and_a_withdrawal_apart(home:
 
     silent = shown(())
     assert shown(SAID[what]) == silent
-    assert silent[:5] == (False, False, "may not", gate.Answer.NO_CONSENT, 1)
+    assert silent[:5] == (False, False, "allowed", gate.Answer.NO_CONSENT, 1)
+
+
+def test_the_fleets_list_does_not_tell_who_agreed_from_who_did_not(home: Path) -> None:
+    knowledge = known(home)
+    silent = fleet._state(knowledge, knowledge.enrolments["ep-a"], "", NOW_MS)
+    say(home, knowledge, given=True, at_ms=NOW_MS)
+    assert fleet._state(knowledge, knowledge.enrolments["ep-a"], "", NOW_MS) == silent
 
 
 def test_who_says_no_signs_nothing_and_it_is_no_error(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

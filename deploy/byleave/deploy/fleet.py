@@ -39,7 +39,7 @@ class Row:
     endpoint: str
     team: str
     state: str
-    """may capture, may not, out of date, enrolment over, revoked"""
+    """allowed, not allowed (by the state in force), out of date, enrolment over, revoked: never what its person said"""
     acked_days_ago: int | None
     version: str
     enrolled_days: int
@@ -76,7 +76,7 @@ def _state(knowledge: Knowledge, enrolment: Enrolment, version: str, now_ms: int
     if state is not None and version and older(version, state.minimum):
         return "out of date"
     halted = state is None or bool(knowledge.standing(name, "capture", state.epoch))
-    return "may capture" if run and not halted and knowledge.consented(name, run.manifest) else "may not"
+    return "allowed" if run and not halted else "not allowed"
 
 
 def revoke(at: Installation, endpoint: str, reason: str, key: Ed25519PrivateKey) -> dict[str, Any]:

@@ -21,7 +21,9 @@ Name = Annotated[str, typer.Option("--endpoint", help="This endpoint. Default: t
 
 @fleet.command("list")
 def list_(as_json: Json = False) -> None:
-    """Every endpoint by its pseudonym: may it capture, what is known of its version, what runs out. Not whether anybody works.
+    """Every endpoint by its pseudonym: is it allowed to capture, what is known of its version, what runs out.
+
+    Not whether anybody works, nor whether anybody agreed.
 
     Example: byleave fleet list --json
     """
