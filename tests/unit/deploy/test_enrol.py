@@ -308,6 +308,26 @@ def test_it_asks_at_two_thirds_and_takes_only_the_answer_to_its_own_question(des
     assert renewal.hear([Issued("test.", digest(dump(asked)), good)]) is False
 
 
+def test_an_answer_that_came_while_the_agent_was_off_is_taken_at_the_next_start(desk: Installation, device: Installation) -> None:
+    """The enroller's desk answers once a night; this machine is off then, and its agent starts anew each morning."""
+    taken(desk, device)
+    evening, said = renewing(device)
+    begins, ends = certificates.life((device.pki / f"{NAME}.crt.pem").read_bytes())
+    due = begins + (ends - begins) * 2 // 3
+    evening.look(0, due)
+    asked = load(Asked, load_envelope(said[0][1]).body)
+    own, authority = answered(desk, asked)
+    mine, named = read_hpke_key(device.home / "endpoints" / NAME / "receipt.key").public_key(), digest(dump(asked))
+    morning, said = renewing(device)
+    assert morning.hear([]) is False
+    morning.look(0, due + 12 * ASK_MS)
+    assert morning.hear([Issued("test.", "aa" * 32, certificates.seal(own, authority, mine, "aa" * 32))]) is False
+    assert morning.hear([Issued("test.", named, certificates.seal(own, authority, mine, named))]) is True
+    assert (device.pki / f"{NAME}.crt.pem").read_bytes() == own
+    certificates.check(own, authority, NAME, device.pki / f"{NAME}.key.pem")
+    assert renewing(device)[0].hear([Issued("test.", named, certificates.seal(own, authority, mine, named))]) is False
+
+
 def test_a_crash_between_certificate_and_key_is_put_right_at_the_next_start(desk: Installation, device: Installation) -> None:
     taken(desk, device)
     request = certificates.new_request(certificates.next_key(device.pki, NAME), NAME)
