@@ -111,4 +111,4 @@ class _Server(ThreadingHTTPServer):
     def shutdown(self) -> None:
         self._over = True
         with suppress(OSError):
-            socket.create_connection(self.server_address[:2], 1.0).close()
+            socket.create_connection(("127.0.0.1", self.server_port), 1.0).close()
