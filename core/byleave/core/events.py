@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import struct
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from enum import IntEnum, IntFlag
 from sys import byteorder
@@ -59,6 +59,25 @@ class Modifiers(IntFlag):
     META = 8
     ALTGR = 16
     CAPS = 32
+
+
+BUTTONS = {"left": 1, "middle": 2, "right": 3}
+"""Numbers of buttons by pynput's names."""
+MODIFIER_BITS = {
+    "shift": Modifiers.SHIFT, "shift_l": Modifiers.SHIFT, "shift_r": Modifiers.SHIFT, "ctrl": Modifiers.CONTROL,
+    "ctrl_l": Modifiers.CONTROL, "ctrl_r": Modifiers.CONTROL, "alt": Modifiers.ALT, "alt_l": Modifiers.ALT,
+    "alt_r": Modifiers.ALT, "alt_gr": Modifiers.ALTGR, "cmd": Modifiers.META, "cmd_l": Modifiers.META, "cmd_r": Modifiers.META,
+    "caps_lock": Modifiers.CAPS, "num_lock": Modifiers.NONE, "scroll_lock": Modifiers.NONE,
+}  # fmt: skip
+"""Keys that put no text and change what others do, by pynput's names."""
+
+
+def held_modifiers(down: Iterable[str]) -> Modifiers:
+    """Modifier bits of the keys that are down, by pynput's names. A lock is none of them: it holds when its key is up, too."""
+    found = Modifiers.NONE
+    for name in down:
+        found |= MODIFIER_BITS.get(name, Modifiers.NONE)
+    return found & ~Modifiers.CAPS
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,8 +73,8 @@ def text(file: Annotated[str, typer.Argument(help="JSON Lines, a text each; - is
 
     Example: byleave preview text notes.jsonl
     """
+    from byleave.core.recordings import read_objects
     from byleave.processors.preview_text import judged
-    from byleave.processors.recording import read_objects
 
     rules = rules_here()
     with _source(file) as (stream, size):
@@ -104,9 +104,10 @@ def recording(
 
     Example: byleave preview recording events.jsonl --form pynput --json
     """
+    from byleave.core.recordings import read_objects
     from byleave.processors.preview import preview_recording
     from byleave.processors.preview_text import given_context, named_window
-    from byleave.processors.recording import Reader, read_objects, screen_of
+    from byleave.processors.recording import Reader, screen_of
 
     rules, given = rules_here(), given_context(context)
     file = str(Path(file, "events.jsonl")) if Path(file).is_dir() else file

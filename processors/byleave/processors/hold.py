@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from byleave.core.events import FocusEvent, KeyEvent, Kind, Modifiers, PointerEvent, Screen
+from byleave.core.events import MODIFIER_BITS, FocusEvent, KeyEvent, Kind, Modifiers, PointerEvent, Screen
 from byleave.core.levels import Level
 from byleave.processors.classify import context_of
 from byleave.processors.deciding import HOLD_MS, PIECE_CHARS_MAX, Deciding
@@ -16,7 +16,6 @@ from byleave.processors.keyboard import (
     AWAY,
     COMMAND,
     EDITING,
-    MODIFIER_BITS,
     MOVING,
     NAMED,
     NO_EFFECT_ON_TEXT,

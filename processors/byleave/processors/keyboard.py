@@ -8,12 +8,6 @@ from __future__ import annotations
 from byleave.core.events import Modifiers
 from byleave.core.rows import KeyClass
 
-MODIFIER_BITS = {
-    "shift": Modifiers.SHIFT, "shift_l": Modifiers.SHIFT, "shift_r": Modifiers.SHIFT, "ctrl": Modifiers.CONTROL,
-    "ctrl_l": Modifiers.CONTROL, "ctrl_r": Modifiers.CONTROL, "alt": Modifiers.ALT, "alt_l": Modifiers.ALT,
-    "alt_r": Modifiers.ALT, "alt_gr": Modifiers.ALTGR, "cmd": Modifiers.META, "cmd_l": Modifiers.META, "cmd_r": Modifiers.META,
-    "caps_lock": Modifiers.CAPS, "num_lock": Modifiers.NONE, "scroll_lock": Modifiers.NONE,
-}  # fmt: skip
 EDITING = frozenset(("backspace", "delete"))
 MOVING = frozenset(("left", "right", "home", "end"))
 AWAY = frozenset(("up", "down", "page_up", "page_down"))

@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from byleave.core.events import FocusEvent, KeyEvent, PointerEvent
+from byleave.core.events import MODIFIER_BITS, FocusEvent, KeyEvent, PointerEvent
 from byleave.core.levels import Level
 from byleave.core.rows import ActionKind, ActionRow
 from byleave.core.targets import LABEL_CHARS_MAX
 from byleave.processors.classify import Context, judge
-from byleave.processors.keyboard import MODIFIER_BITS, MODIFIER_NAMES
+from byleave.processors.keyboard import MODIFIER_NAMES
 from byleave.processors.redact import Span, sanitized_text
 from byleave.processors.rules import Rules
 

@@ -3,7 +3,7 @@
     keys     JSON Lines {index, t_ms, kind, text, window}: a keystroke a line, as the simulator writes them
     pynput   JSON Lines {time_stamp, action, ...}: events.jsonl of DuckTrack and OpenCUA; a place is `event_idx` or the line
 
-Promises  what is read is bounded in length by line; a line that is not of the form is refused by its number, never by its text.
+Promises  a line that is not of the form is refused by its number, never by its text.
 Refuses   (Forged, `malformed`) bytes that are no JSON object, unknown kinds, values out of range.
 """
 
@@ -13,44 +13,34 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
+from byleave.core import recordings
 from byleave.core.errors import Forged, Misconfigured
-from byleave.core.events import KEY_CHARS_MAX, Event, FocusEvent, KeyEvent, Kind, Modifiers, PointerEvent, Screen, Window
-from byleave.processors.keyboard import MODIFIER_BITS
+from byleave.core.events import (
+    KEY_CHARS_MAX,
+    MODIFIER_BITS,
+    Event,
+    FocusEvent,
+    KeyEvent,
+    Kind,
+    Modifiers,
+    PointerEvent,
+    Screen,
+    Window,
+    held_modifiers,
+)
 
-LINE_BYTES_MAX = 4 << 20
 SPAN_MS_MAX = 366 * 86_400_000
 """Longest recording: times further from the first than this are no times."""
-SCREEN_MAX = 32_767
 WINDOWS_MAX = 65_536
 START_MS = 1_000_000_000_000
 _SHIFTED = frozenset('~!@#$%^&*()_+{}|:"<>?')
-_BUTTONS = {"left": 1, "middle": 2, "right": 3}
 _NAMES = {"\n": "enter", "\t": "tab", " ": "space"}
 _KEY_KINDS = frozenset(("enter", "tab", "backspace", "delete", "left", "right", "home", "end"))
-_HELD = Modifiers.SHIFT | Modifiers.CONTROL | Modifiers.ALT | Modifiers.META | Modifiers.ALTGR
 
 Numbered = tuple[int, Event]
 """An event, and the place in the source that it came from."""
-
-
-def read_objects(stream: BinaryIO) -> Iterator[tuple[int, dict[str, Any], int]]:
-    """(number from 1, object, bytes) of each line that is not blank. Raises Forged."""
-    number = 0
-    while line := stream.readline(LINE_BYTES_MAX + 1):
-        number += 1
-        if len(line) > LINE_BYTES_MAX:
-            raise Forged(f"line {number} is longer than {LINE_BYTES_MAX} bytes", reason="oversized")
-        if not line.strip():
-            continue
-        try:
-            found = json.loads(line.decode("utf-8-sig"))
-        except (ValueError, RecursionError):
-            raise Forged(f"line {number} is not JSON in UTF-8", reason="malformed") from None
-        if not isinstance(found, dict):
-            raise Forged(f"line {number} is not a JSON object", reason="malformed")
-        yield number, found, len(line)
 
 
 def screen_of(option: str, file: Path | None) -> Screen:
@@ -61,17 +51,11 @@ def screen_of(option: str, file: Path | None) -> Screen:
     beside = file.with_name("metadata.json") if file else None
     try:
         if option:
-            width, height = map(int, option.lower().split("x"))
-        elif beside and beside.is_file():
-            metadata = json.loads(beside.read_text("utf-8"))
-            width, height = int(metadata.get("screen_width", 0)), int(metadata.get("screen_height", 0))
-        else:
-            width = height = 0
-        if not (0 <= width <= SCREEN_MAX and 0 <= height <= SCREEN_MAX):
-            raise ValueError
+            width, height = option.lower().split("x")
+            return recordings.screen_of({"screen_width": width, "screen_height": height})
+        return recordings.screen_of(json.loads(beside.read_text("utf-8")) if beside and beside.is_file() else {})
     except (ValueError, TypeError, AttributeError, RecursionError, OverflowError):
         raise Misconfigured("the screen must be WIDTHxHEIGHT in pixels, in --screen or in metadata.json") from None
-    return Screen(width, height)
 
 
 @dataclass(slots=True)
@@ -150,23 +134,11 @@ class Reader:
             raise ValueError
 
     def _observed(self, row: dict[str, Any]) -> Event:
-        action = row["action"]
-        if action in ("press", "release"):
-            return self._pynput_key(str(row["name"]), action == "press")
-        x, y = (_pixel(row[name]) for name in ("x", "y"))
-        if action == "move":
-            return PointerEvent(self._number(), self.now_ms, Kind.MOVE, x, y)
-        if action == "scroll":
-            return PointerEvent(self._number(), self.now_ms, Kind.SCROLL, x, y, 0, _pixel(row["dx"]), _pixel(row["dy"]))
-        if action == "click":
-            kind = Kind.BUTTON_DOWN if row["pressed"] else Kind.BUTTON_UP
-            return PointerEvent(self._number(), self.now_ms, kind, x, y, _BUTTONS.get(row["button"], 0))
-        raise ValueError
-
-    def _pynput_key(self, name: str, press: bool) -> Event:
-        if not name or len(name) > KEY_CHARS_MAX:
-            raise ValueError
-        if not press:
+        told = recordings.told(row)
+        if "key" not in told:
+            return PointerEvent(self._number(), self.now_ms, **told)
+        name = told["key"]
+        if told["kind"] is Kind.RELEASE:
             self.held.discard(name)
             return self._key(name, Kind.RELEASE)
         event = self._key(name)
@@ -184,19 +156,11 @@ class Reader:
         return FocusEvent(self._number(), self.now_ms, self.window_of(window, handle))
 
     def _key(self, key: str, kind: Kind = Kind.PRESS, extra: Modifiers = Modifiers.NONE) -> Event:
-        modifiers = extra | Modifiers.CAPS if self.caps else extra
-        for name in self.held:
-            modifiers |= MODIFIER_BITS[name] & _HELD
-        return KeyEvent(self._number(), self.now_ms, kind, key, modifiers)
+        caps = Modifiers.CAPS if self.caps else Modifiers.NONE
+        return KeyEvent(self._number(), self.now_ms, kind, key, extra | caps | held_modifiers(self.held))
 
 
 def _whole(value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << 53:
         raise ValueError
     return value
-
-
-def _pixel(value: object) -> int:
-    if not isinstance(value, int | float) or abs(value) > 1 << 20:
-        raise ValueError
-    return round(value)

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from byleave.core.events import Kind, PointerEvent
+from byleave.core.events import BUTTONS, Kind, PointerEvent
 from byleave.core.rows import KEY_ROW, ROW_TIME_STEP_MS, ActionKind, ActionRow, EventRow, KeyClass
 
 CLICK_MS_MAX = 500
 CLICK_PIXELS_MAX = 5
 SCROLL_GAP_MS_MAX = 1000
-_BUTTONS = {1: "left", 2: "middle", 3: "right"}
+_BUTTONS = {number: name for name, number in BUTTONS.items()}
 _CLICKS = (ActionKind.CLICK, ActionKind.DOUBLE_CLICK, ActionKind.TRIPLE_CLICK)
 
 

@@ -18,10 +18,11 @@ from byleave.core import codec, rows
 from byleave.core.batches import Boundary, Content
 from byleave.core.errors import ByleaveError, Forged, Misconfigured
 from byleave.core.events import Event, KeyEvent, Kind, Modifiers, Screen
+from byleave.core.recordings import read_objects
 from byleave.processors.cli import app
 from byleave.processors.preview import Left, batch_of, preview_recording
 from byleave.processors.preview_text import given_context, named_window
-from byleave.processors.recording import Numbered, Reader, read_objects, screen_of
+from byleave.processors.recording import Numbered, Reader, screen_of
 from byleave.processors.session import EndpointState, Rules, feed
 
 DESK = Path(__file__).parents[2] / "assets/recordings/desk/events.jsonl"

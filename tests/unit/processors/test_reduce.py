@@ -11,10 +11,11 @@ from typed_sessions import START_MS, focused, run, window
 
 from byleave.core.batches import Boundary, Content
 from byleave.core.events import Event, FocusEvent, Kind, PointerEvent, Screen
+from byleave.core.recordings import read_objects
 from byleave.core.rows import MARKS, ActionKind, ActionRow
 from byleave.processors.preview import batch_of
 from byleave.processors.preview_text import named_window
-from byleave.processors.recording import Reader, read_objects, screen_of
+from byleave.processors.recording import Reader, screen_of
 from byleave.processors.reduce import Rows
 from byleave.processors.render import pyautogui
 from byleave.processors.session import EndpointState, Rules, feed

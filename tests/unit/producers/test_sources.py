@@ -98,8 +98,10 @@ def test_a_new_window_hears_what_has_the_focus() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", '{"action":"press"}', '{"time_stamp":1,"action":"dance","x":1,"y":1}', '{"time_stamp":"x"}']
-)
+    "text",
+    ["", "{", "[]", '{"action":"press"}', '{"time_stamp":1,"action":"dance","x":1,"y":1}', '{"time_stamp":"x"}',
+     '{"time_stamp":1,"action":"move","x":1e999,"y":1}', '{"time_stamp":1e999,"action":"move","x":1,"y":1}'],
+)  # fmt: skip
 def test_a_damaged_recording_is_refused_in_one_sentence(tmp_path: Path, text: str) -> None:
     if text:
         (tmp_path / "events.jsonl").write_text(text)

@@ -19,10 +19,9 @@ import time
 from typing import Any
 
 from byleave.core.clock import boot_ms
-from byleave.core.events import Kind, Modifiers
+from byleave.core.events import BUTTONS, Kind, Modifiers, held_modifiers
 from byleave.producers.hooks.keymap import LOCK
 from byleave.producers.hooks.keysyms import Compose, key_of
-from byleave.producers.hooks.replay import held_modifiers
 from byleave.producers.hooks.reporter import ENDED, KEY_MS, POINTER_MS, PULSE_S, Reporter, bind_to, open_pipe
 from byleave.producers.hooks.source import Observed
 from byleave.producers.hooks.targets import asker
@@ -30,7 +29,6 @@ from byleave.producers.hooks.x11 import Desktop
 
 SETTLE_S = 0.25
 """pynput says that it listens just before it asks the server to record."""
-_BUTTONS = {"left": 1, "middle": 2, "right": 3}
 HELD_MAX = 32
 """More keys are not held at once: releases that another client swallowed are forgotten beyond."""
 
@@ -79,7 +77,7 @@ class Listening:
     def click(self, x: float, y: float, button: Any, pressed: bool) -> None:
         kind = Kind.BUTTON_DOWN if pressed else Kind.BUTTON_UP
         with self._lock:
-            self._report(KEY_MS, Observed(boot_ms(), kind, round(x), round(y), _BUTTONS.get(button.name, 0)))
+            self._report(KEY_MS, Observed(boot_ms(), kind, round(x), round(y), BUTTONS.get(button.name, 0)))
 
     def scroll(self, x: float, y: float, dx: float, dy: float) -> None:
         with self._lock:

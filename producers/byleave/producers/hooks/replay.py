@@ -8,22 +8,21 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib import resources
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from byleave.core.errors import Misconfigured
-from byleave.core.events import Kind, Modifiers, Screen, Window
+from byleave.core import recordings
+from byleave.core.errors import Forged, Misconfigured
+from byleave.core.events import Kind, Screen, Window, held_modifiers
 from byleave.producers import never
 from byleave.producers.hooks.source import FOCUS_HOLD_MS, POLL_EVENTS_MAX, Observed
 
 EVENTS_MAX = 2_000_000
 _FOR_EVER_MS = 1 << 62
-_BUTTONS = {"left": 1, "middle": 2, "right": 3}
-_MODIFIERS = {"shift": Modifiers.SHIFT, "ctrl": Modifiers.CONTROL, "alt": Modifiers.ALT, "cmd": Modifiers.META,
-              "alt_gr": Modifiers.ALTGR}  # fmt: skip
 
 
 class Timeline:
@@ -162,14 +161,14 @@ def load_recording(folder: Path) -> tuple[list[Observed], Screen]:
         merged.sort(key=lambda item: item[:2])
         held: set[str] = set()
         events = [_observed(row, max(0, round((at - origin) * 1000)), held, windows, layout) for at, _, row in merged]
-        return events, Screen(int(metadata.get("screen_width", 0)), int(metadata.get("screen_height", 0)))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return events, recordings.screen_of(metadata)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, Forged) as error:
         raise Misconfigured(f"recording {folder} cannot be read ({type(error).__name__})") from None
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
-    with path.open(encoding="utf-8") as lines:
-        rows = [json.loads(line) for line in lines if line.strip()]
+    with path.open("rb") as stream:
+        rows = [row for _, row, _ in islice(recordings.read_objects(stream), EVENTS_MAX + 1)]
     if len(rows) > EVENTS_MAX:
         raise ValueError
     return rows
@@ -180,25 +179,9 @@ def _observed(row: Mapping[str, Any], at_ms: int, held: set[str], windows: Mappi
         name = str(row["top_window_name"])
         window = Window(windows[name], name.lower(), title=str(row.get("title", "")), layout=layout)
         return Observed(at_ms, Kind.FOCUS, window=window)
-    action = row["action"]
-    if action in ("press", "release"):
-        name, press = str(row["name"]), action == "press"
-        modifiers = held_modifiers(held)
-        (held.add if press else held.discard)(name)
-        return Observed(at_ms, Kind.PRESS if press else Kind.RELEASE, key=name, modifiers=modifiers)
-    x, y = round(row["x"]), round(row["y"])
-    if action == "move":
-        return Observed(at_ms, Kind.MOVE, x, y)
-    if action == "scroll":
-        return Observed(at_ms, Kind.SCROLL, x, y, dx=round(row["dx"]), dy=round(row["dy"]))
-    if action == "click":
-        return Observed(at_ms, Kind.BUTTON_DOWN if row["pressed"] else Kind.BUTTON_UP, x, y, _BUTTONS.get(row["button"], 0))
-    raise ValueError(action)
-
-
-def held_modifiers(held: Iterable[str]) -> Modifiers:
-    """Modifier bits of the keys that are down, by pynput's names: "ctrl", "ctrl_l" and "ctrl_r" are one."""
-    found = Modifiers.NONE
-    for name in held:
-        found |= _MODIFIERS.get(name, _MODIFIERS.get(name.removesuffix("_l").removesuffix("_r"), Modifiers.NONE))
-    return found
+    told = recordings.told(row)
+    if "key" not in told:
+        return Observed(at_ms, **told)
+    modifiers = held_modifiers(held)
+    (held.add if told["kind"] is Kind.PRESS else held.discard)(told["key"])
+    return Observed(at_ms, **told, modifiers=modifiers)
