@@ -308,7 +308,9 @@ def test_it_asks_at_two_thirds_and_takes_only_the_answer_to_its_own_question(des
     assert renewal.hear([Issued("test.", digest(dump(asked)), good)]) is False
 
 
-def test_an_answer_that_came_while_the_agent_was_off_is_taken_at_the_next_start(desk: Installation, device: Installation) -> None:
+def test_an_answer_that_came_while_the_agent_was_off_is_taken_at_the_next_start(
+    desk: Installation, device: Installation
+) -> None:
     """The enroller's desk answers once a night; this machine is off then, and its agent starts anew each morning."""
     taken(desk, device)
     evening, said = renewing(device)
