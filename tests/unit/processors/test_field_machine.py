@@ -3,6 +3,7 @@ deleted before it is in nothing that leaves."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 from hypothesis import settings
@@ -26,13 +27,20 @@ Cell = tuple[str, int]
 
 @dataclass
 class PlainField:
-    """What was typed since the last boundary, as any text box has it. `start`: nothing stands before it; `end`: nor behind."""
+    """What was typed since the last boundary, as any text box has it. `start`: nothing stands before it but `before`, which is
+    decided; `end`: nor behind."""
 
     cells: list[Cell] = field(default_factory=list)
     caret: int = 0
     anchor: int = 0
     start: bool = True
     end: bool = True
+    before: str = ""
+
+    @property
+    def at_start(self) -> bool:
+        """Whether home is known to lead to the first cell."""
+        return self.start and self.before[-1:] in ("", "\n")
 
     @property
     def text(self) -> str:
@@ -62,6 +70,8 @@ class PlainField:
         if self.caret != self.anchor:
             return self.erase(*sorted((self.caret, self.anchor)))
         to = self.word(step) if by_word else min(max(self.caret + step, 0), len(self.cells))
+        if step < 0 and (self.caret == 0 if not by_word else to == 0 and not self.at_start):  # into what is decided
+            self.before = re.sub(r"\S*\s*$", "", self.before) if by_word else self.before[:-1]
         return self.erase(*sorted((self.caret, to)))
 
     def move(self, key: str, select: bool, by_word: bool) -> bool:
@@ -71,7 +81,7 @@ class PlainField:
             self.caret = self.anchor = (min if step < 0 else max)(self.caret, self.anchor)
             return True
         if key in ("home", "end"):
-            known = self.start if key == "home" else self.end
+            known = self.at_start if key == "home" else self.end
             to = 0 if key == "home" else len(self.cells)
         else:
             to = self.word(step) if by_word else self.caret + step
@@ -119,8 +129,6 @@ class Typing(RuleBasedStateMachine):
         final = final and key == "backspace" and self.plain.caret == self.plain.anchor == 0
         self.gone |= self.plain.delete(-1 if key == "backspace" else 1, by_word)
         self._held(self._key(key, CONTROL if by_word else Modifiers.NONE))
-        if final:  # it reached what is decided already, and what stands there now is not known
-            self.plain.start = False
 
     @rule(key=st.sampled_from(["left", "right", "home", "end"]), select=st.booleans(), by_word=st.booleans())
     def move(self, key: str, select: bool, by_word: bool) -> None:
@@ -171,6 +179,7 @@ class Typing(RuleBasedStateMachine):
         ends = self.plain.end and not middle
         self._decided(found, lost=False)
         self.plain.start = self.plain.end = ends
+        self.plain.before += "\n"
 
     def _held(self, found: list[ActionRow]) -> None:
         """No boundary: no text leaves."""
@@ -182,12 +191,13 @@ class Typing(RuleBasedStateMachine):
         typed = [row for row in found if row.kind is ActionKind.TYPE]
         assert self.state.hold.piece.chars == []
         assert {number for row in typed for number in row.clear} <= alive
-        if set(text.split()) <= set(WORDS) and (not text or (text.startswith(WORDS) and self.plain.start)):
+        if set(text.split()) <= set(WORDS) and (not text or (text.startswith(WORDS) and self.plain.at_start)):
             assert "".join(row.text for row in typed) == text
         self._restart(lost=lost)
 
     def _restart(self, *, lost: bool) -> None:
-        self.plain = PlainField(start=not lost and self.plain.start, end=not lost and self.plain.end)
+        known = self.plain
+        self.plain = PlainField(start=not lost and known.start, end=not lost and known.end, before=known.before + known.text)
 
     @invariant()
     def the_piece_is_what_the_field_holds(self) -> None:
