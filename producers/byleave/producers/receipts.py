@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
@@ -142,6 +142,13 @@ def summary(hours: Sequence[Counts]) -> dict[str, Any] | None:
         "applications": _by("app", shares), "kinds": _by("kind", shares), "levels": _by("level", shares),
         "fates": _by("fate", shares), "from_ms": hours[0]["hour_ms"], "to_ms": hours[-1]["hour_ms"] + HOUR_MS,
     }  # fmt: skip
+
+
+def added(told: Mapping[str, Any]) -> str:
+    """What the captured events of a summary came to: the sum that its numbers must make."""
+    parts = {name: told[name] for name in ("written", "removed", "refused", "gaps")}
+    parts["held"] = told["held"] - told["held_before"]
+    return " + ".join(f"{count:,} {name}" for name, count in parts.items())
 
 
 def of_day(folder: Path, day: str) -> dict[str, Any] | None:

@@ -52,14 +52,17 @@ class Account:
         return {"lines": [told(line, now, time.time()) for line in self._agent.ring.lines(now - last_ms)]}
 
     def _today(self, question: dict[str, Any]) -> dict[str, Any]:
-        """The account of a day, with what the redactor's receipts for it come to."""
-        day = str(question.get("day") or time.strftime(DAY))
-        return {"receipt": of_day(self._path.parent, day), **self._agent.days.report(day)}
+        return account_of(self._path.parent, self._agent.days, str(question.get("day") or time.strftime(DAY)))
 
     def _erase(self, _: dict[str, Any]) -> dict[str, Any]:
         events = self._agent.forget()
         self.keep()
         return {"events": events}
+
+
+def account_of(folder: Path, days: Days, day: str) -> dict[str, Any]:
+    """The account of a day, with what the redactor's receipts for it come to."""
+    return {"receipt": of_day(folder, day), **days.report(day)}
 
 
 def kept_days(folder: Path) -> Days:

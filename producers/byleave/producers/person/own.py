@@ -24,9 +24,9 @@ from byleave.core.keys import read_signing_key
 from byleave.core.settings import Installation
 from byleave.producers.inquiries import ask
 from byleave.producers.person import pause
-from byleave.producers.person.account import DAY, kept_days
+from byleave.producers.person.account import DAY, account_of, kept_days
 from byleave.producers.person.today import FILE
-from byleave.producers.receipts import of_day
+from byleave.producers.receipts import added
 from byleave.producers.spool import Spool
 
 ERASE_S_MAX = 5.0
@@ -49,7 +49,7 @@ def day(folder: Path, which: str = "") -> dict[str, Any]:
     which = which or time.strftime(DAY)
     with suppress(Transient):
         return ask(folder, {"ask": "today", "day": which})
-    return {**kept_days(folder).report(which), "receipt": of_day(folder, which)}
+    return account_of(folder, kept_days(folder), which)
 
 
 def day_words(report: Mapping[str, Any]) -> Iterator[str]:
@@ -62,11 +62,8 @@ def day_words(report: Mapping[str, Any]) -> Iterator[str]:
     if receipt is None:
         yield "  Removed:        no receipt of the redactor has come in for this day yet"
         return
-    parts = {name: receipt[name] for name in ("written", "removed", "refused", "gaps")}
-    parts["held"] = receipt["held"] - receipt["held_before"]
-    added = " + ".join(f"{count:,} {name}" for name, count in parts.items())
     yield f"  Removed:        {_listed(receipt['removals'])}, before anybody could read it"
-    yield f"  Receipts:       {receipt['captured']:,} = {added}"
+    yield f"  Receipts:       {receipt['captured']:,} = {added(receipt)}"
     if receipt["difference"]:
         yield f"  Wrong:          the receipts do not add up, by {receipt['difference']:,} events"
     if report["captured"] != receipt["captured"]:

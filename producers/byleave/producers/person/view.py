@@ -13,6 +13,8 @@ from importlib import resources
 from string import Template
 from typing import Any
 
+from byleave.producers.receipts import added
+
 LINES_MAX = 2_000
 _STATES = {
     "live": ("Recorded", "pause", "Pause"),
@@ -75,12 +77,9 @@ def _today(today: Any) -> str:
 
 
 def _sum(captured: int, receipt: Mapping[str, Any]) -> str:
-    parts = {name: receipt[name] for name in ("written", "removed", "refused", "gaps")}
-    parts["held"] = receipt["held"] - receipt["held_before"]
-    added = " + ".join(f"{int(count):,} {name}" for name, count in parts.items())
-    rest = captured - int(receipt["captured"])
-    told = f"Receipts: {int(receipt['captured']):,} events = {added}."
-    told += f" These sums do not add up, by {int(receipt['difference']):,}." if receipt.get("difference") else ""
+    told = f"Receipts: {receipt['captured']:,} events = {added(receipt)}."
+    rest = captured - receipt["captured"]
+    told += f" These sums do not add up, by {receipt['difference']:,}." if receipt.get("difference") else ""
     return told + (f" {rest:,} stand in no receipt yet." if rest else "")
 
 
