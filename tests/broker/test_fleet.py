@@ -172,6 +172,10 @@ def test_a_device_is_enrolled_by_its_own_keys_renews_while_it_captures_and_leave
     assert list(device.home.rglob("*.key")) == [device.home / "people" / "person-c" / "person.key"]
     assert enrol.answer(room, key) == {"renewed": [], "left": [name], "passed on": ["person-c"], "refused": []}
     assert {row.endpoint: row.state for row in fleet.rows(room)}[name] == "revoked"
+    kept = enrol.load_envelope((room.home / "trust" / "revoked" / f"{name}.dsse").read_bytes())
+    assert documents.load(documents.Revocation, kept.body).reason == enrol.LEFT, (
+        "others are not told for ever that they asked for it"
+    )
     assert rights_differ(room) == [], "and does not give them back once it was revoked"
 
 
