@@ -53,6 +53,8 @@ RUNNING_S = 10.0
 """A report that is no older comes from an agent that runs."""
 CAPTURING, NOT_CAPTURING, NOT_RUNNING, NOT_ENROLLED = 0, 3, 4, 5
 """Exit codes of `status`."""
+LEFT = "an endpoint no more"
+"""Why a device is let go, as it stands on a topic for ever: that its person asked for it is between them and the enroller."""
 _ASKS = ("control.ask.v1", "control.certificate.v1")
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -133,8 +135,12 @@ def install(at: Installation, name: str, unverified: bytes) -> Enrolment:
     bundle = _bundle(unverified)
     roots = _chain([text.encode() for text in bundle["roots"]], pin, at.site)
     root = trust.load_root(roots[-1], at.site)
+    if (at.home / "trust" / "root.dsse").is_file():  # whom a later root dismissed signs nothing here any more
+        root = max(root, pinned_root(at.home, at.site), key=lambda one: one.version)
     enrolment = trust.verify(root, "enrol", Enrolment, bundle["enrolment"].encode(), site=at.site)[0]
     issued = trust.verify(root, "enrol", Issued, bundle["issued"].encode(), site=at.site)[0]
+    if not _NAME.fullmatch(enrolment.subject):
+        raise Forged("an enrolment of a person whose pseudonym is not of [a-z0-9._-]", reason="malformed")
     receipts, kept = read_hpke_key(folder / "receipt.key"), at.home / "people" / enrolment.subject / "person.key"
     persons = kept if kept.exists() else folder / "person.key"
     mine = (name, public_hex(read_signing_key(folder / "device.key")), public_hex(receipts))
@@ -229,7 +235,7 @@ def answer(at: Installation, key: Ed25519PrivateKey) -> dict[str, list[str]]:
         if name in knowledge.revoked or named in answered:
             continue
         if not one.request:
-            fleet.revoke(at, name, "it asked to leave", key)
+            fleet.revoke(at, name, LEFT, key)
             done["left"].append(name)
             continue
         try:
@@ -329,7 +335,7 @@ def _report(folder: Path) -> tuple[dict[str, Any], float]:
         found, age_s = json.loads(path.read_bytes()), time.time() - path.stat().st_mtime
     except (OSError, ValueError):
         return {}, RUNNING_S + 1
-    return (found if isinstance(found, dict) else {}), age_s
+    return (found if isinstance(found, dict) else {}), abs(age_s)  # of before the clock was set back, it is as old as any
 
 
 def read_file(path: Path) -> bytes:

@@ -144,6 +144,33 @@ def test_a_bundle_that_is_not_for_this_device_under_its_root_leaves_everything_a
     assert files(device) == before
 
 
+def test_a_persons_pseudonym_that_is_a_path_puts_no_key_elsewhere(desk: Installation, device: Installation) -> None:
+    application = enrol.enrol(device, NAME, pin_of(desk), None)
+    before = files(device)
+    with pytest.raises(Forged):
+        enrol.install(device, NAME, json.dumps(bundle_for(desk, application, subject="../../elsewhere")).encode())
+    assert files(device) == before
+    assert not (device.home.parent / "elsewhere").exists()
+
+
+def test_an_enroller_whom_a_later_root_dismissed_enrols_nobody_under_the_root_before(
+    desk: Installation, device: Installation
+) -> None:
+    application = enrol.enrol(device, NAME, pin_of(desk), None)
+    old = bundle_for(desk, application)
+    root, officers = trust.load_root(old["roots"][0].encode(), "test."), desk.home / "officers"
+    other = public_hex(read_signing_key(officers / "security-1.key"))
+    roles = tuple(replace(role, keys=(other,)) if role.name == "enrol" else role for role in root.roles)
+    after = replace(root, version=root.version + 1, roles=roles)
+    signed = trust.sign(after, [read_signing_key(officers / f"root-{n}.key") for n in (1, 2)])
+    bootstrap.pin_root(device.home, old["roots"][0].encode())
+    bootstrap.pin_root(device.home, signed)
+    before = files(device)
+    with pytest.raises(Forged):
+        enrol.install(device, NAME, json.dumps(old).encode())
+    assert files(device) == before
+
+
 def test_a_certificate_of_another_key_name_or_authority_is_not_taken(desk: Installation, tmp_path: Path) -> None:
     key, now = tmp_path / "own.pem", dt.datetime.now(dt.UTC)
     request = certificates.new_request(key, NAME)
@@ -214,6 +241,7 @@ LIVE = {"answer": "capturing, with your permission", "capturing": True}
         (LIVE, 0, enrol.CAPTURING, LIVE["answer"]),
         ({"answer": "not capturing: paused", "capturing": False}, 0, enrol.NOT_CAPTURING, "not capturing: paused"),
         (LIVE, 60, enrol.NOT_RUNNING, "not capturing: the agent does not run"),
+        (LIVE, -3_600, enrol.NOT_RUNNING, "not capturing: the agent does not run"),  # of before the clock was set back
         (None, 0, enrol.NOT_RUNNING, "not capturing: the agent does not run"),
     ],
 )  # fmt: skip
