@@ -20,7 +20,7 @@ from byleave.control.bootstrap import dev_site
 from byleave.control.documents import Consent, Enrolment, Role, Root, load
 from byleave.core.clock import wall_ms
 from byleave.core.dsse import load_envelope
-from byleave.core.errors import Forged
+from byleave.core.errors import Forged, Refused
 from byleave.core.keys import public_hex, read_signing_key, write_secret
 from byleave.core.settings import load_installation
 from byleave.producers.inquiries import Inquiries
@@ -169,6 +169,23 @@ def test_a_consent_that_another_signed_is_not_ok(own: Own) -> None:
     mine = read_signing_key(own.at.home / "people" / "p-a" / "person.key")
     (own.folder / "consent.dsse").write_bytes(trust.sign(dataclasses.replace(said, given=False), [mine]))
     assert named(own)["consent"] == (Found.OK, "you took your consent back, so nothing is captured")
+
+
+def test_where_nothing_may_be_captured_now_a_consent_is_no_alarm(own: Own, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = read_signing_key(own.at.home / "people" / "p-a" / "person.key")
+    said = Consent(own.at.site, "p-a", "00" * 32, given=True, at_ms=wall_ms())
+    (own.folder / "consent.dsse").write_bytes(trust.sign(said, [mine]))
+
+    def offers(reason: str) -> Callable[..., Any]:
+        def offer(*_: object) -> Any:
+            raise Refused("no state in force", reason=reason)
+
+        return offer
+
+    monkeypatch.setattr(verify, "read_offer", offers("no-run"))
+    assert named(own)["consent"] == (Found.OK, "no state in force lets this endpoint capture")
+    monkeypatch.setattr(verify, "read_offer", offers("denied"))
+    assert named(own)["consent"][0] is Found.BAD
 
 
 def test_receipts_that_do_not_add_up_are_not_ok(own: Own, monkeypatch: pytest.MonkeyPatch) -> None:

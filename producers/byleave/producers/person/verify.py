@@ -31,7 +31,7 @@ from byleave.control.documents import Enrolment, Release, digest
 from byleave.control.knowledge import Knowledge
 from byleave.control.versions import own_version
 from byleave.core.clock import wall_ms
-from byleave.core.errors import ByleaveError, Transient
+from byleave.core.errors import ByleaveError, Refused, Transient
 from byleave.core.keys import public_hex, read_hpke_key, read_signing_key, replace_file
 from byleave.core.settings import Installation
 from byleave.core.topics import ENDPOINT
@@ -180,7 +180,12 @@ def consent(own: Own) -> Answer:
     [word] = knowledge.consents.values()
     if not word.given:
         return Found.OK, "you took your consent back, so nothing is captured"
-    offer = read_offer(own.at, own.endpoint)
+    try:
+        offer = read_offer(own.at, own.endpoint)
+    except Refused as refusal:
+        if refusal.reason != "no-run":
+            raise
+        return Found.OK, "no state in force lets this endpoint capture"
     if word.manifest != offer.named:
         return Found.BAD, f"in force is {offer.named[:16]}, you agreed to {word.manifest[:16]}: nothing is captured"
     return Found.OK, f"in force is what you signed: {offer.manifest.title!r} ({offer.named[:16]})"
