@@ -211,7 +211,7 @@ def leave(at: Installation, name: str, *, anyway: bool = False) -> dict[str, Any
         path.unlink(missing_ok=True)
     shutil.rmtree(folder / "spool", ignore_errors=True)
     (folder / "enrolment.dsse").unlink(missing_ok=True)
-    left = [str(path.relative_to(at.home)) for path in (at.home / "people", folder) if path.exists()]
+    left = [str(path.relative_to(at.home)) for path in (at.home / "people", folder, folder / "spool") if path.exists()]
     return {"endpoint": name, "told": told, "left": left}
 
 
@@ -297,6 +297,9 @@ def _check_free(knowledge: Knowledge, asks: Application, subject: str) -> None:
     if any(one.subject == subject and one.person_key != asks.person_key for one in knowledge.enrolments.values()):
         said = "has another key already: enrol this device with --person-key, the key from their other device"
         raise Refused(f"{subject} {said}", reason="taken")
+    if any(one.person_key == asks.person_key and one.subject != subject for one in knowledge.enrolments.values()):
+        said = "the application has another person's key: on a shared computer each enrols in an account of their own"
+        raise Refused(said, reason="taken")
 
 
 def _roots(at: Installation) -> dict[str, bytes]:

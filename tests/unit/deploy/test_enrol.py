@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives import serialization
 
 from byleave.control import bootstrap, certificates, trust
 from byleave.control.documents import Asked, Enrolment, Issued, digest, dump, load
+from byleave.control.knowledge import Knowledge
 from byleave.core.clock import wall_ms
 from byleave.core.dsse import load_envelope
 from byleave.core.errors import ByleaveError, Forged, Misconfigured, Refused
@@ -281,6 +282,28 @@ def test_who_leaves_without_being_heard_keeps_the_keys_to_say_it_again_unless_to
     assert done["told"] is False
     assert [name for name in files(device) if name.endswith((".key", "key.pem"))] == ["people/person-7/person.key"]
     assert not (device.home / "endpoints" / NAME / "spool").exists()
+
+
+def test_what_could_not_be_removed_is_named_among_what_is_left(desk: Installation, device: Installation) -> None:
+    taken(desk, device)
+    (device.home / "endpoints" / NAME / "spool").write_bytes(b"no folder")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("byleave.control.desk.PUBLISH_S_MAX", 0.2)
+        left = enrol.leave(replace(device, bootstrap="127.0.0.1:1"), NAME, anyway=True)["left"]
+    assert f"endpoints/{NAME}/spool" in left
+
+
+def test_the_key_of_one_person_is_not_taken_for_another(desk: Installation, device: Installation, tmp_path: Path) -> None:
+    """On a computer that two people share, whoever has the first one's key could agree for the second."""
+    knowledge = Knowledge(trust.load_root((desk.home / "trust" / "root.dsse").read_bytes(), "test."), "test.")
+    first = bundle_for(desk, enrol.enrol(device, NAME, pin_of(desk), None))
+    enrol.install(device, NAME, json.dumps(first).encode())
+    knowledge.learn("control.enrolment.v1", first["enrolment"].encode())
+    second = load(enrol.Application, load_envelope(enrol.enrol(device, "ep-8", pin_of(desk), None)).body)
+    enrol._check_free(knowledge, second, "person-7")
+    with pytest.raises(Refused) as caught:
+        enrol._check_free(knowledge, second, "person-8")
+    assert caught.value.reason == "taken"
 
 
 def test_an_agent_that_runs_does_not_leave(desk: Installation, device: Installation) -> None:
