@@ -204,12 +204,11 @@ def _batch_work(sealer: _Sealer) -> Callable[[bytes], bytes]:
     def work(value: bytes) -> bytes:
         raw = parse_raw(value)
         columns = codec.decode_body(
-            schema,
-            sealer.opener.open_group(raw.header.binding, raw.header.wrap, "text", raw.header.batch, raw.header_bytes, raw.text),
+            *sealer.opener.open_group(raw.header.binding, raw.header.wrap, "text", raw.header.batch, raw.header_bytes, raw.text)
         )
         columns["names"] = ["*" if name in "aeiou" else name for name in columns["names"]]
         columns["modifiers"] = bytes(len(columns["modifiers"]))
-        pointer = sealer.opener.open_group(
+        _, pointer = sealer.opener.open_group(
             raw.header.binding, raw.header.wrap, "pointer", raw.header.batch, raw.header_bytes, raw.pointer
         )
         body = codec.encode_body(schema, columns) + pointer
