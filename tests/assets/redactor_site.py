@@ -198,7 +198,7 @@ def admitted(site: Site, record: Received) -> AdmittedBatch:
     """The batch in a record, as the fence hands it on: what the oracle is fed with."""
     batch = parse_raw(record.value)
     events, screen = open_raw(batch, Opener({KEY_ID: site.open}))
-    origin = Origin(record.topic, record.partition, record.offset, record.append_ms)
+    origin = Origin.of(record)
     return AdmittedBatch(batch.header, subject_of(batch.header.endpoint), origin, 0, events, screen)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import StrEnum
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -86,6 +87,10 @@ class Origin:
     partition: int
     offset: int
     append_ms: int
+
+    @classmethod
+    def of(cls, record: Received) -> Origin:
+        return cls(record.topic, record.partition, record.offset, record.append_ms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,8 +261,13 @@ def open_sanitized(batch: SealedBatch, key: bytes) -> SanitizedBatch:
     return SanitizedBatch(batch.header, envelope.open_body(key, batch.header_bytes, batch.sealed))
 
 
+def utc_day(at_ms: int) -> str:
+    """The day of a permit time, as data keys name it."""
+    return datetime.fromtimestamp(at_ms / 1000, UTC).date().isoformat()
+
+
 def data_key_id(subject: str, day: str, level: Level) -> str:
-    """Name of the data key of (subject, day, level): 'subject/2026-11-24/2' (ruling 12). `day` is UTC of the permit time."""
+    """Name of the data key of (subject, day, level): 'subject/2026-11-24/2' (ruling 12). `day`: of the permit time, in UTC."""
     return f"{subject}/{day}/{int(level)}"
 
 

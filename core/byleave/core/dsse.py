@@ -28,6 +28,11 @@ def pae(payload_type: str, *parts: bytes) -> bytes:
     return b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(body), body)
 
 
+def joined(*parts: bytes) -> bytes:
+    """Short parts as one, each with its length in front: concatenated, two lists of parts could be the same bytes."""
+    return b"".join(len(part).to_bytes(2, "big") + part for part in parts)
+
+
 def sign(key: Ed25519PrivateKey, payload_type: str, *parts: bytes) -> bytes:
     """64 bytes of Ed25519 (RFC 8032) over `pae`."""
     return key.sign(pae(payload_type, *parts))

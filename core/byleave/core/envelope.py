@@ -27,6 +27,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from byleave.core import dsse
 from byleave.core.codec import load_schemas
 from byleave.core.errors import Forged
 
@@ -59,10 +60,9 @@ class Binding:
     key_id: str
 
     def info(self) -> bytes:
-        """HPKE info: parts are length-prefixed, since concatenated strings could change sides."""
-        parts = (b"byleave/v1/wrap", self.endpoint.encode(), self.session, self.epoch.to_bytes(8, "big"), self.manifest,
-                 self.key_id.encode())  # fmt: skip
-        return b"".join(len(part).to_bytes(2, "big") + part for part in parts)
+        """HPKE info."""
+        epoch, endpoint = self.epoch.to_bytes(8, "big"), self.endpoint.encode()
+        return dsse.joined(b"byleave/v1/wrap", endpoint, self.session, epoch, self.manifest, self.key_id.encode())
 
 
 @dataclass(slots=True)

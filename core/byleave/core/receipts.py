@@ -39,7 +39,8 @@ _SUITE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 
 def record_key(site: str, to: X25519PublicKey, hour_ms: int) -> bytes:
     """The key of the record of an hour (milliseconds of its beginning)."""
-    return hashlib.sha256(_joined(b"byleave/v1/receipt", site.encode(), to.public_bytes_raw(), _hour(hour_ms))).digest()[:16]
+    named = dsse.joined(b"byleave/v1/receipt", site.encode(), to.public_bytes_raw(), _hour(hour_ms))
+    return hashlib.sha256(named).digest()[:16]
 
 
 def seal_receipt(site: str, to: X25519PublicKey, counts: Record, signer: Ed25519PrivateKey) -> tuple[bytes, bytes]:
@@ -116,12 +117,8 @@ def _unpadded(plain: bytes) -> Record:
 
 
 def _info(key: bytes, hour_ms: int) -> bytes:
-    return _joined(b"byleave/v1/receipt", key, _hour(hour_ms))
+    return dsse.joined(b"byleave/v1/receipt", key, _hour(hour_ms))
 
 
 def _hour(hour_ms: int) -> bytes:
     return hour_ms.to_bytes(8, "big")
-
-
-def _joined(*parts: bytes) -> bytes:
-    return b"".join(len(part).to_bytes(2, "big") + part for part in parts)

@@ -63,8 +63,7 @@ def open_admitted(examined: Examined, received: Received, t_star: int, knowledge
         raise Refused("the manifest of the batch is not known", reason="unknown-manifest")
     if part := promise_of(manifest).breach(events):
         raise Refused(f"the batch holds what its manifest does not promise: {part}", reason=OUTSIDE)
-    origin = Origin(received.topic, received.partition, received.offset, received.append_ms)
-    return AdmittedBatch(header, examined.subject, origin, t_star, events, screen)
+    return AdmittedBatch(header, examined.subject, Origin.of(received), t_star, events, screen)
 
 
 def partition_of(key: bytes, partitions: int) -> int:

@@ -16,7 +16,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -34,6 +33,7 @@ from byleave.core.batches import (
     data_key_id,
     refusal,
     seal_sanitized,
+    utc_day,
 )
 from byleave.core.broker import Received
 from byleave.core.codec import Record
@@ -262,7 +262,7 @@ class Partition:
                 self._end_drifted(examined.batch.header, stream, emit)
         value = refusal(reason, "REDACTOR", received, endpoint, examined.batch.header if examined else None)
         emit(Output(REFUSED_TOPIC, None, endpoint.encode(), value))
-        self._decided(endpoint, Origin(received.topic, received.partition, received.offset, received.append_ms), stream)
+        self._decided(endpoint, Origin.of(received), stream)
         self.tally.counts["refused", "redactor", reason] += 1
 
     def _end_drifted(self, header: RawHeader, stream: Stream, emit: Emit) -> None:
@@ -336,8 +336,7 @@ class Partition:
 
         Raises Refused (`key-destroyed`: the person's day was erased); Broken if the keyring denies them for another reason.
         """
-        day = datetime.fromtimestamp(batch.header.hi_max / 1000, UTC).date().isoformat()
-        names = [data_key_id(batch.subject, day, level) for level in WRITTEN]
+        names = [data_key_id(batch.subject, utc_day(batch.header.hi_max), level) for level in WRITTEN]
         try:
             return {name: self._tools.data_key(name) for name in names}
         except Refused as error:
@@ -422,5 +421,4 @@ def _hole(batch: RawBatch, subject: str, received: Received, last: AdmittedBatch
         return replace(last, header=replace(last.header, **place), events=())  # type: ignore[arg-type]
     hi = min(header.hi_max, received.append_ms)
     fresh = replace(header, **place, hi_min=min(header.hi_min, hi), hi_max=hi, wrap=b"")  # type: ignore[arg-type]
-    origin = Origin(received.topic, received.partition, received.offset, received.append_ms)
-    return AdmittedBatch(fresh, subject, origin, 0, (), Screen(0, 0))
+    return AdmittedBatch(fresh, subject, Origin.of(received), 0, (), Screen(0, 0))

@@ -19,10 +19,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 from byleave.core import codec
-from byleave.core.batches import AdmittedBatch, Boundary, Content, SanitizedBatch, SanitizedHeader, body_schema, data_key_id
+from byleave.core.batches import (
+    AdmittedBatch,
+    Boundary,
+    Content,
+    SanitizedBatch,
+    SanitizedHeader,
+    body_schema,
+    data_key_id,
+    utc_day,
+)
 from byleave.core.codec import Record
 from byleave.core.errors import Refused
 from byleave.core.events import FocusEvent, PointerEvent, Screen
@@ -177,10 +185,10 @@ def _header(
     times = [_row_ms(row) for row in rows]
     row0 = state.rows_written.get((content, level), 0)
     state.rows_written[content, level] = row0 + len(rows)
-    day = datetime.fromtimestamp(header.hi_max / 1000, UTC).date().isoformat()
+    key_id = data_key_id(batch.subject, utc_day(header.hi_max), Level(level))
     return SanitizedHeader(
         endpoint=header.endpoint, session=state.session, subject=batch.subject, epoch=header.epoch, content=content,
-        level=Level(level), key_id=data_key_id(batch.subject, day, Level(level)), rows=len(rows), row0=row0, seq0=header.seq0,
+        level=Level(level), key_id=key_id, rows=len(rows), row0=row0, seq0=header.seq0,
         count=header.count, hi_min=min(times), hi_max=max(times), raw_topic=origin.topic, raw_partition=origin.partition,
         raw_offset=origin.offset, raw_append_ms=origin.append_ms, manifest=header.manifest, policy=rules.digest,
         t_star=batch.t_star,

@@ -17,7 +17,7 @@ import zstandard
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from byleave.core import codec
+from byleave.core import codec, dsse
 from byleave.core.batches import AdmittedBatch, Origin, load_raw_header
 from byleave.core.envelope import Randomness
 from byleave.core.errors import Broken, Forged
@@ -79,8 +79,8 @@ class StateSeal:
         raise Broken(f"a state record of partition {partition} does not open with this redactor's state key")
 
     def _associated(self, form: int, endpoint: str, partition: int) -> bytes:
-        parts = (b"byleave/state", bytes([form]), self.site.encode(), endpoint.encode(), partition.to_bytes(4, "big"))
-        return b"".join(len(part).to_bytes(2, "big") + part for part in parts)
+        place = self.site.encode(), endpoint.encode(), partition.to_bytes(4, "big")
+        return dsse.joined(b"byleave/state", bytes([form]), *place)
 
 
 def dump(stream: Stream) -> bytes:

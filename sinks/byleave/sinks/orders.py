@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from byleave.control.documents import Enrolment, Root, Scope
 from byleave.control.halts import WHATS, covers
 from byleave.control.knowledge import Knowledge
-from byleave.core.batches import SanitizedHeader
+from byleave.core.batches import SanitizedHeader, utc_day
 from byleave.core.rows import ROW_TIME_STEP_MS
 
 DAY_MS = 86_400_000
@@ -44,7 +44,7 @@ class Discard:
     def has_day(self, day: str) -> bool:
         """Whether records of a key of this UTC day can be meant: a record's day is that of its last event, a row's may be
         a little earlier."""
-        return _day(self.after_ms) <= day <= _day(self.effective_ms + DAY_MS)
+        return utc_day(max(0, self.after_ms)) <= day <= utc_day(max(0, self.effective_ms + DAY_MS))
 
     def has_whole(self, day: str) -> bool:
         """Whether all of this UTC day is to be erased."""
@@ -125,7 +125,3 @@ def standing_of(knowledge: Knowledge, *, caught_up: bool) -> Standing:
     discards = (Discard(*found) for found in knowledge.discards())
     due = tuple(order for order in discards if order.effective_ms <= beacon.service_ms)
     return Standing(knowledge.root, known, halted, due, dict(knowledge.enrolments))
-
-
-def _day(at_ms: int) -> str:
-    return datetime.fromtimestamp(max(0, at_ms) / 1000, UTC).date().isoformat()

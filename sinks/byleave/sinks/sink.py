@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from byleave.control.admission import SKEW_MS, Admitted, Claim, Refuses, Waits, decide
 from byleave.control.documents import Manifest
 from byleave.control.knowledge import Knowledge
-from byleave.core import metrics
+from byleave.core import dsse, metrics
 from byleave.core.batches import SanitizedHeader, SealedBatch, data_key_id, open_sanitized, verify_sanitized
 from byleave.core.broker import Received
 from byleave.core.envelope import Randomness
@@ -241,5 +241,4 @@ def _place(record: Received) -> str:
 
 def _stream(topic: str, header: SanitizedHeader) -> str:
     """Name of a stream of rows: a hash, since snapshots are not encrypted and a session's random id cannot be guessed."""
-    parts = (topic.encode(), header.endpoint.encode(), header.session)
-    return hashlib.sha256(b"".join(len(part).to_bytes(2, "big") + part for part in parts)).hexdigest()[:32]
+    return hashlib.sha256(dsse.joined(topic.encode(), header.endpoint.encode(), header.session)).hexdigest()[:32]
