@@ -24,7 +24,7 @@ from byleave.producers.inquiries import Inquiries
 from byleave.producers.main import Process
 from byleave.producers.person import card
 from byleave.producers.person.indicator import Indicator
-from byleave.producers.person.sign import act
+from byleave.producers.person.sign import act, browse
 from demo.desktop import Desktop, open_desktop
 
 pytestmark = pytest.mark.display
@@ -213,3 +213,16 @@ def test_the_page_is_opened_for_the_person_but_never_by_root(tmp_path: Path, mon
     agent.close()
     assert opened == ["file:///a%20b/open.html"]
     assert asked == [{"ask": "open", "at": "today"}]
+
+
+def test_from_a_unit_the_browser_is_started_by_the_persons_own_service_manager(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a process of the unit it would inherit what the unit may not do."""
+    for name, text in (("systemd-run", f'#!/bin/sh\necho "$@" > {tmp_path}/told\n'), ("xdg-open", "#!/bin/sh\n")):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+    monkeypatch.setattr(webbrowser, "open", lambda address: pytest.fail("opened inside the unit"))
+    browse("file:///a/open.html", {"INVOCATION_ID": "0" * 32})
+    assert (tmp_path / "told").read_text() == f"--user --quiet --collect {tmp_path}/xdg-open file:///a/open.html\n"

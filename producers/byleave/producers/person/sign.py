@@ -14,10 +14,13 @@ from __future__ import annotations
 import json
 import os
 import select
+import shutil
+import subprocess
 import sys
 import threading
 import time
 import webbrowser
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -32,6 +35,7 @@ from byleave.producers.person.card import HEAD, ROW, Card, draw
 from byleave.producers.person.indicator import Shown
 
 BEAT_S = 0.4
+BROWSE_S_MAX = 10.0
 MARGIN = 12
 LINE_BYTES_MAX = 4_096
 RAISE_S_MIN, RAISE_S_MAX = 0.2, 8.0
@@ -180,13 +184,23 @@ class Sign:
 
 def act(folder: Path, chosen: str, *, root: bool) -> None:
     """Does what was chosen, as any program of this person may; opens the page in their browser, which is not for root."""
-    with suppress(ByleaveError, OSError):  # what came of it is seen on the sign
+    with suppress(ByleaveError, OSError, subprocess.TimeoutExpired):  # what came of it is seen on the sign
         if chosen == "pause":
             pause.pause(folder)
         elif chosen == "resume":
             pause.lift(folder)
         elif not root:
-            webbrowser.open(Path(str(ask(folder, {"ask": "open", "at": chosen})["file"])).as_uri())
+            browse(Path(str(ask(folder, {"ask": "open", "at": chosen})["file"])).as_uri(), os.environ)
+
+
+def browse(address: str, environment: Mapping[str, str]) -> None:
+    """Opens it in the person's browser; from a unit by way of their service manager, or the browser would inherit our sandbox."""
+    starter, opener = shutil.which("systemd-run"), shutil.which("xdg-open")
+    if "INVOCATION_ID" in environment and starter and opener:
+        command = [starter, "--user", "--quiet", "--collect", opener, address]
+        subprocess.run(command, check=False, timeout=BROWSE_S_MAX, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    else:
+        webbrowser.open(address)
 
 
 def main(argv: list[str]) -> int:
