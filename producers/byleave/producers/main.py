@@ -8,10 +8,8 @@ device.key, enrolment.dsse, consent.dsse (read), floor.json, acks.json, report.j
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import hashlib
-import json
 import os
 import sys
 import time
@@ -26,18 +24,18 @@ from typing import Any
 import structlog
 
 from byleave.control.bootstrap import pin_root, pinned_root
-from byleave.control.documents import Enrolment, Root
 from byleave.control.knowledge import Knowledge
 from byleave.control.versions import own_version
 from byleave.control.watch import ControlWatch
 from byleave.core import metrics, role
 from byleave.core.clock import boot_ms, wall_ms
-from byleave.core.errors import Broken, Forged, Misconfigured, Refused, Transient
+from byleave.core.errors import Broken, Misconfigured, Transient
 from byleave.core.kafka import KafkaPublisher, KafkaTail
-from byleave.core.keys import public_hex, read_signing_key, replace_file
+from byleave.core.keys import public_hex, read_signing_key
 from byleave.core.settings import Installation
 from byleave.producers import receipts, task
 from byleave.producers.agent import Agent, Identity
+from byleave.producers.consent import ConsentFile
 from byleave.producers.gate import Answer, Switches
 from byleave.producers.hooks import chord
 from byleave.producers.hooks.canary import canary
@@ -45,6 +43,7 @@ from byleave.producers.hooks.live import WORKERS, LiveSource, check_display
 from byleave.producers.hooks.replay import replay
 from byleave.producers.hooks.source import POLL_EVENTS_MAX, Source
 from byleave.producers.inquiries import Inquiries
+from byleave.producers.kept import Kept
 from byleave.producers.opening import Opening
 from byleave.producers.outbox import Outbox
 from byleave.producers.person import pause
@@ -65,8 +64,6 @@ OPEN_S = 0.25
 """How long a turn waits for a client that is being opened."""
 REPORT_MS = 1_000
 _PR_SET_DUMPABLE = 4
-REPORT_BYTES = 4_096
-"""Least size of `report.json`, so that it can be written over where there is no room for another."""
 TURN_MS_MAX = 30_000
 """A loop that did not come round for so long is not alive."""
 ASLEEP_MS = 10_000
@@ -82,18 +79,13 @@ class Process:
     def __init__(self, installation: Installation, endpoint: str, source: Source, stopped: Callable[[float], bool]) -> None:
         self._installation, self._endpoint, self._stopped = installation, endpoint, stopped
         self._folder = installation.home / "endpoints" / endpoint
-        root = pinned_root(installation.home, installation.site)
-        self._floor = int(_read_json(self._folder / "floor.json").get("epoch", 0))
-        self._ack_prev = str(_read_json(self._folder / "acks.json").get("prev", ""))
-        self.knowledge = Knowledge(root, installation.site, self._floor)
-        self._root: Root | None = root
-        self._consent, self._agreed = b"", False
-        self._consent_version: tuple[int, int, int] | None = None
+        self._kept = Kept(self._folder)
+        self.knowledge = Knowledge(pinned_root(installation.home, installation.site), installation.site, self._kept.floor)
         self._connection = installation.kafka(endpoint)
         self._watch: ControlWatch | None = None
         self._opening = Opening(self._open_tail)
         key = read_signing_key(self._folder / "device.key")
-        self._check_enrolment(public_hex(key))
+        self._consent = ConsentFile(self._folder, self.knowledge, endpoint, public_hex(key))
         name = endpoint.encode()
         spool = Spool(self._folder / "spool", key)
         self._outbox = Outbox(
@@ -101,7 +93,7 @@ class Process:
         )
         self._voice = Voice(lambda: KafkaPublisher(self._connection), installation.topic, name)
         self.agent = Agent(
-            Identity(endpoint, key, files := own_digest(), self._ack_prev, own_version()), self.knowledge, source, spool,
+            Identity(endpoint, key, files := own_digest(), self._kept.ack_prev, own_version()), self.knowledge, source, spool,
             self._outbox,
             say=self._voice.say, clock=boot_ms, randomness=os.urandom, days=kept_days(self._folder),
         )  # fmt: skip
@@ -114,7 +106,7 @@ class Process:
         self._source = source
         self._sign = Indicator(os.environ, self._folder) if isinstance(source, LiveSource) else None
         self._reported_ms = 0
-        self._told, self._reported, self._shown = "", dict[str, Any](), False
+        self._told, self._shown = "", False
         self._wait_s, self._awake_ms = WAIT_S, -AWAKE_MS
         self._log = structlog.get_logger()
         self.turned_ms = boot_ms()
@@ -151,7 +143,7 @@ class Process:
         rest_s = self._wait_s if self.turned_ms - self._awake_ms > AWAKE_MS else min(self._wait_s, AWAKE_S)
         heard = [] if paused else self._pump(0.0 if count >= POLL_EVENTS_MAX else BUSY_S if count else rest_s)
         self.agent.hear(heard)
-        kept = self._persist_floor()
+        kept = self._kept.keep_floor(self.knowledge.epoch_floor)
         paused = paused or self._paused or boot_ms() - self.turned_ms > ASLEEP_MS
         self.agent.turn(replace(self._switches(paused), full=not kept), caught_up=self.caught_up, timeout_s=0.0)
         now = self.turned_ms = boot_ms()
@@ -208,26 +200,12 @@ class Process:
         return self.agent.report()
 
     def report(self) -> None:
-        """Counts for people and for `byleave me today`; and the chain of acknowledgements, if it grew."""
+        """Writes down what stands; a change of the answer is logged."""
         report = self.agent.report()
         if report["answer"] != self._told:
             self._told = report["answer"]
             self._log.info("gate", state=Answer(self._told).name)
-        path = self._folder / "report.json"
-        if report == self._reported and self.agent.ack_prev == self._ack_prev:
-            with contextlib.suppress(OSError):
-                os.utime(path)  # its time says that we live
-                return
-        text = json.dumps(report, sort_keys=True).encode().ljust(REPORT_BYTES)
-        try:
-            replace_file(path, text)
-            self._reported = report
-            if self.agent.ack_prev != self._ack_prev:
-                replace_file(self._folder / "acks.json", json.dumps({"prev": self.agent.ack_prev}).encode())
-                self._ack_prev = self.agent.ack_prev
-        except OSError:  # no room for a new file: what stands in the old one must not stay
-            with contextlib.suppress(OSError), path.open("r+b") as old:
-                old.write(text)
+        self._kept.report(report, self.agent.ack_prev)
 
     @property
     def _paused(self) -> bool:
@@ -247,9 +225,13 @@ class Process:
         if self._watch is not None:
             self._outbox.throw_away()
             self._voice.close()
-            self._watch.close()
-            self._watch = self._root = None
-            self.knowledge.restart()
+            self._forget_orders(self._watch)
+
+    def _forget_orders(self, watch: ControlWatch) -> None:
+        watch.close()
+        self._watch = None
+        self._consent.forget()
+        self.knowledge.restart()  # what is not on the topics any more is no permission
 
     def _mind_certificate(self, heard: list[Any], now: int) -> None:
         """With a new certificate all clients are made anew, and none loses anything: what is on its way is sent again.
@@ -279,10 +261,8 @@ class Process:
                 self._watch = ControlWatch(tail, self.knowledge, self._installation.site, pin=self._pin)
             return self._hear(self._watch, timeout_s)
         except (Transient, Broken) as error:  # without news the lease ends by itself
-            if self._watch is not None and (isinstance(error, Broken) or self.knowledge.root is not self._root):
-                self._watch.close()
-                self._watch = self._root = None
-                self.knowledge.restart()  # what is not on the topics any more is no permission
+            if self._watch is not None and (isinstance(error, Broken) or self._consent.stale):
+                self._forget_orders(self._watch)
             self._stopped(WAIT_S)
             return []
 
@@ -303,48 +283,10 @@ class Process:
     def _pin(self, signed: bytes) -> None:
         pin_root(self._installation.home, signed)
 
-    def _persist_floor(self) -> bool:
-        """On disk before it is used: after a restart no older state is believed. False where there is no room for it."""
-        floor = self.knowledge.epoch_floor
-        try:
-            if floor > self._floor:
-                replace_file(self._folder / "floor.json", json.dumps({"epoch": floor}).encode())
-                self._floor = floor
-        except OSError:
-            return False
-        return True
-
     def _switches(self, paused: bool) -> Switches:
-        self._mind_consent()
+        agreed = self._consent.agreed()
         shown = self._sign is None or self._sign.shows(boot_ms())
-        return Switches(paused=paused, halted=os.path.exists(f"{self._folder}/halt"), agreed=self._agreed, shown=shown)
-
-    def _mind_consent(self) -> None:
-        """The person's signed word, read again whenever its file changes; a file that is missing or not theirs is a no."""
-        try:
-            stat = os.stat(f"{self._folder}/consent.dsse")
-            version = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
-            if version == self._consent_version and self.knowledge.root is self._root:
-                return
-            unverified = (self._folder / "consent.dsse").read_bytes()
-            if self.knowledge.root is not self._root:  # all was forgotten: this endpoint's own enrolment, too
-                self._root, self._consent = self.knowledge.root, b""
-                self.knowledge.learn("control.enrolment.v1", (self._folder / "enrolment.dsse").read_bytes())
-            if unverified != self._consent:
-                self._consent, self._agreed = unverified, False
-                self._agreed = self.knowledge.learn("control.consent.v1", unverified) is not None
-            self._consent_version = version
-        except OSError:
-            self._agreed, self._consent, self._consent_version = False, b"", None
-        except (Forged, Refused) as error:
-            self._agreed = False
-            metrics.REFUSED.labels("consent", error.reason).inc()
-
-    def _check_enrolment(self, device: str) -> None:
-        path = self._folder / "enrolment.dsse"
-        enrolment = self.knowledge.learn("control.enrolment.v1", _read(path))
-        if not isinstance(enrolment, Enrolment) or (enrolment.endpoint, enrolment.key) != (self._endpoint, device):
-            raise Misconfigured(f"{path} is not the enrolment of {self._endpoint} with the key in device.key: enrol it again")
+        return Switches(paused=paused, halted=os.path.exists(f"{self._folder}/halt"), agreed=agreed, shown=shown)
 
 
 def harden() -> None:
@@ -421,23 +363,6 @@ def _work(running: role.Role, options: Namespace) -> None:
             process.close()
     if options.once and source.exhausted:
         role.say(**process.agent.report())
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise Misconfigured(f"{path} cannot be read ({type(error).__name__}): enrol this endpoint first") from None
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError):
-        raise Misconfigured(f"{path} is damaged: restore it; without its floor an old state could be believed") from None
-    return found if isinstance(found, dict) else {}
 
 
 if __name__ == "__main__":
