@@ -60,8 +60,11 @@ def requested_key(unverified: str, name: str) -> ec.EllipticCurvePublicKey:
 
 
 def seal(certificate: bytes, authority: bytes, recipient: X25519PublicKey, asked: str) -> str:
-    """Certificate and authority, for the one that asked; `asked` is the digest of its request. Base64."""
-    return base64.b64encode(_SUITE.encrypt(certificate + authority, recipient, _info(asked))).decode()
+    """Certificate and authority, for the one that asked; `asked` is the digest of its request. Base64. Raises Forged."""
+    try:
+        return base64.b64encode(_SUITE.encrypt(certificate + authority, recipient, _info(asked))).decode()
+    except ValueError:  # a point of low order: there is no secret with it
+        raise Forged("a receipt key that nothing can be sealed to", reason="bad-key") from None
 
 
 def unseal(sealed: str, key: X25519PrivateKey, asked: str) -> tuple[bytes, bytes]:

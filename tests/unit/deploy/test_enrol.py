@@ -226,6 +226,12 @@ def test_what_was_sealed_to_one_endpoint_opens_for_no_other_and_no_other_request
             certificates.unseal(sealed, key, asked)
 
 
+@pytest.mark.parametrize("point", ["00" * 32, "01" + "00" * 31])
+def test_to_a_receipt_key_that_is_no_secret_nothing_is_sealed(point: str) -> None:
+    with pytest.raises(Forged):
+        certificates.seal(b"", b"", recipient(point), "aa")
+
+
 def test_a_second_root_is_never_pinned_over_the_first(desk: Installation, device: Installation) -> None:
     enrol.enrol(device, NAME, pin_of(desk), None)
     with pytest.raises(Misconfigured, match="another site"):
