@@ -1,4 +1,4 @@
-"""The rows of a sanitized record of events, read one by one: another reading than the sink's, to hold the columns to."""
+"""The rows of a sanitized record, read one by one: another reading than the sink's, to hold the columns to."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ from dataclasses import replace
 
 from byleave.core.codec import Record
 from byleave.core.events import Kind, Screen, unpack_steps
-from byleave.core.rows import EventRow, KeyClass
+from byleave.core.rows import ActionKind, ActionRow, EventRow, KeyClass
+from byleave.core.targets import load_targets
+
+MARKS = frozenset((ActionKind.SWITCH, ActionKind.HELD, ActionKind.GAP, ActionKind.TASK, ActionKind.TASK_DONE))
+"""Kinds that nobody did."""
 
 
 def unpack_events(columns: Record) -> tuple[list[EventRow], Screen]:
@@ -25,3 +29,15 @@ def unpack_events(columns: Record) -> tuple[list[EventRow], Screen]:
             row = replace(row, button=0, dx=dx, dy=dy)
         rows.append(row)
     return rows, Screen(columns["screen_width"], columns["screen_height"])
+
+
+def unpack_actions(record: Record) -> list[ActionRow]:
+    """The rows of `sanitized_actions`. Raises Forged: a target that is none."""
+    targets = load_targets(record["targets"])
+    return [
+        ActionRow(
+            **{**row, "kind": ActionKind(row["kind"]), "keys": tuple(row["keys"]), "redactions": tuple(row["redactions"])},
+            target=targets.get(place),
+        )
+        for place, row in enumerate(record["rows"])
+    ]

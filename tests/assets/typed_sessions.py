@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from keystrokes import Simulation
-from row_columns import unpack_events
+from row_columns import MARKS, unpack_actions, unpack_events
 
 from byleave.core import codec, rows
 from byleave.core.batches import AdmittedBatch, Boundary, Content, SanitizedBatch, body_schema
@@ -41,11 +41,11 @@ class Output:
     def actions(self, *levels: int) -> list[ActionRow]:
         found = [row for (content, level), some in self.rows.items() for row in some if content is Content.ACTIONS
                  and (not levels or level in levels)]  # fmt: skip
-        return [row for row in found if isinstance(row, ActionRow) and row.kind not in rows.MARKS]
+        return [row for row in found if isinstance(row, ActionRow) and row.kind not in MARKS]
 
     def marks(self, *kinds: rows.ActionKind) -> list[ActionRow]:
         found = [row for (content, _), some in self.rows.items() for row in some if content is Content.ACTIONS]
-        return [row for row in found if isinstance(row, ActionRow) and row.kind in (kinds or rows.MARKS)]
+        return [row for row in found if isinstance(row, ActionRow) and row.kind in (kinds or MARKS)]
 
     def texts(self, *levels: int) -> list[str]:
         return [row.text for row in self.actions(*levels) if row.text]
@@ -64,7 +64,7 @@ class Output:
             known = self.rows.setdefault(key, [])
             assert batch.header.row0 == len(known), "rows are not numbered without gaps"
             record = codec.decode_body(body_schema(batch.header.content), batch.body)
-            got = unpack_events(record)[0] if key[0] is Content.EVENTS else rows.unpack_actions(record)
+            got = unpack_events(record)[0] if key[0] is Content.EVENTS else unpack_actions(record)
             assert batch.header.rows == len(got) > 0
             known.extend(got)
             self.bodies.append(batch.body)

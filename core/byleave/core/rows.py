@@ -15,7 +15,7 @@ from enum import IntEnum, StrEnum
 from byleave.core.codec import Record
 from byleave.core.errors import Broken
 from byleave.core.events import Kind, Screen, pack_steps
-from byleave.core.targets import Target, load_targets
+from byleave.core.targets import Target
 
 ROW_TIME_STEP_MS = 100
 KEY_ROW = 4
@@ -69,10 +69,6 @@ class ActionKind(StrEnum):
     GAP = "GAP"
     TASK = "TASK"
     TASK_DONE = "TASK_DONE"
-
-
-MARKS = frozenset((ActionKind.SWITCH, ActionKind.HELD, ActionKind.GAP, ActionKind.TASK, ActionKind.TASK_DONE))
-"""Kinds that nobody did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,15 +137,3 @@ def pack_actions(rows: Sequence[ActionRow]) -> Record:
 def _action_record(row: ActionRow) -> Record:
     written = {name: getattr(row, name) for name in _WRITTEN}
     return written | {"kind": row.kind.value, "keys": [*row.keys], "redactions": [*row.redactions]}
-
-
-def unpack_actions(record: Record) -> list[ActionRow]:
-    """The rows of `sanitized_actions`. Raises Forged: a target that is none."""
-    targets = load_targets(record["targets"])
-    return [
-        ActionRow(
-            **{**row, "kind": ActionKind(row["kind"]), "keys": tuple(row["keys"]), "redactions": tuple(row["redactions"])},
-            target=targets.get(place),
-        )
-        for place, row in enumerate(record["rows"])
-    ]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from row_columns import unpack_events
+from row_columns import unpack_actions, unpack_events
 
 from byleave.core import codec
 from byleave.core.batches import Content, decode_rows
@@ -24,7 +24,6 @@ from byleave.core.rows import (
     KeyClass,
     pack_actions,
     pack_events,
-    unpack_actions,
 )
 from byleave.core.targets import Target
 

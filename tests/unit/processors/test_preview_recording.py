@@ -12,9 +12,10 @@ import keystrokes
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from row_columns import unpack_actions
 from typer.testing import CliRunner
 
-from byleave.core import codec, rows
+from byleave.core import codec
 from byleave.core.batches import Boundary, Content
 from byleave.core.errors import ByleaveError, Forged, Misconfigured
 from byleave.core.events import Event, KeyEvent, Kind, Modifiers, Screen
@@ -70,7 +71,7 @@ def test_a_preview_is_what_feed_packs_of_the_same_events(rules: Rules, seed: int
         (int(out.header.level), row.kind.value, row.text, row.keys, row.redactions)
         for out in feed(EndpointState(), batch, rules)
         if out.header.content is Content.ACTIONS
-        for row in rows.unpack_actions(codec.decode_body("sanitized_actions", out.body))
+        for row in unpack_actions(codec.decode_body("sanitized_actions", out.body))
     ]
     left = [row for row in shown(data, rules) if row.kind != "NOTHING"]
     assert sorted((row.level, row.kind, row.text, row.keys, row.redactions) for row in left) == sorted(packed)

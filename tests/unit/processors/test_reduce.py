@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from row_columns import MARKS
 from typed_sessions import START_MS, focused, run, window
 
 from byleave.core.batches import Boundary, Content
 from byleave.core.events import Event, FocusEvent, Kind, PointerEvent, Screen
 from byleave.core.recordings import read_objects
-from byleave.core.rows import MARKS, ActionKind, ActionRow
+from byleave.core.rows import ActionKind, ActionRow
 from byleave.processors.preview import batch_of
 from byleave.processors.preview_text import named_window
 from byleave.processors.recording import Reader, screen_of
