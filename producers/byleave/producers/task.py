@@ -17,9 +17,11 @@ TEXT_CHARS_MAX = 200
 
 
 def stated(agent: Agent, question: dict[str, Any]) -> dict[str, Any]:
-    """Puts it among the events. Raises Refused: too long; nothing is captured; the manifest names no tasks."""
+    """Puts it among the events. Raises Refused: too long; no text; nothing is captured; the manifest names no tasks."""
     text = " ".join(str(question["text"]).split())
     if len(text) > TEXT_CHARS_MAX:
         raise Refused(f"a task of {len(text)} characters, at most {TEXT_CHARS_MAX}: say it shorter", reason="too-long")
+    if any("\ud800" <= sign <= "\udfff" for sign in text):  # half a character, as of a terminal with another encoding
+        raise Refused("a task with signs in it that cannot be written down: say it in plain text", reason="malformed")
     agent.state_task(text)
     return {"stated": bool(text)}

@@ -59,6 +59,14 @@ def test_a_task_is_refused_where_it_was_not_agreed_to_is_too_long_or_nothing_is_
     assert not [event for event in events(world) if isinstance(event, KeyEvent)]
 
 
+def test_a_task_whose_text_nobody_could_write_down_is_refused_and_capture_goes_on(world, bench) -> None:
+    made = capturing(world, bench, "task")
+    with pytest.raises(Refused, match="cannot be written down"):
+        stated(made.agent, {"text": "file \udce9xpense"})
+    made.run(3_000)
+    assert made.agent.capturing
+
+
 @pytest.mark.parametrize(("kinds", "target"), [(("target",), SAVE), ((), None)])
 def test_a_click_is_sealed_with_what_it_was_on_if_that_was_agreed_to(world, bench, kinds, target: Target | None) -> None:
     capturing(world, bench, *kinds).run(4_000)
