@@ -157,7 +157,7 @@ def _answer(answers: Answers, question: dict[str, Any]) -> dict[str, Any]:
         return found(question)
     except ByleaveError as error:
         return _told(error)
-    except (KeyError, TypeError, ValueError):  # of what the question holds
+    except (KeyError, TypeError, ValueError, OverflowError):  # of what the question holds
         return _told(Refused("the agent does not understand that question", reason="malformed"))
 
 

@@ -171,3 +171,9 @@ def test_a_long_path_is_no_hindrance(tmp_path: Path) -> None:
         assert ask(folder, {"ask": "status"}) == {"capturing": False}
     finally:
         loop.end()
+
+
+def test_a_number_that_no_clock_has_is_an_answer_and_not_the_end_of_the_agent(folder: Path, loop: Loop) -> None:
+    loop.questions["show"] = lambda question: {"last": int(question["last_s"])}
+    assert raw(folder, b'{"ask": "show", "last_s": 1e999}')["reason"] == "malformed"
+    assert ask(folder, {"ask": "show", "last_s": 3}) == {"last": 3}
