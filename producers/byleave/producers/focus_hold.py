@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from byleave.core.events import Kind, Window
+from byleave.core.targets import PASSWORD
 from byleave.producers.hooks.source import Observed
 
 HELD_MAX = 8_192
@@ -66,10 +67,12 @@ class FocusHold:
         self._told = False
 
     def _attach(self, answer: Observed) -> None:
-        """What a held click was on. An answer that comes after the hold is of no click any more."""
-        for place, held in enumerate(self._held):
-            if held.kind is Kind.BUTTON_DOWN and held.at_ms == answer.at_ms:
-                self._held[place] = replace(held, target=answer.target)
+        """What a held click was on. An answer that comes after the hold is of no click any more; of two clicks in one moment it
+        may be either's, so that only a password counts, and for both."""
+        clicks = [n for n, held in enumerate(self._held) if held.kind is Kind.BUTTON_DOWN and held.at_ms == answer.at_ms]
+        if len(clicks) == 1 or (answer.target is not None and answer.target.role == PASSWORD):
+            for place in clicks:
+                self._held[place] = replace(self._held[place], target=answer.target)
 
     def _changes(self, window: Window | None) -> bool:
         """Another layout in the same window is no change."""

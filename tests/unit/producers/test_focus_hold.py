@@ -141,3 +141,12 @@ def test_what_a_click_was_on_is_put_to_it_while_it_is_held_and_to_no_other() -> 
     late = Observed(500, Kind.TARGET, target=target)
     out += [*hold.settle(1_000), *hold.feed(late), *hold.settle(1 << 40)]
     assert out == [told[0], told[1], replace(told[2], target=target)]
+
+
+def test_of_two_clicks_in_one_moment_neither_gets_what_may_be_the_others() -> None:
+    clicks = [Observed(500, Kind.BUTTON_DOWN, 1, 2, 1), Observed(500, Kind.BUTTON_DOWN, 90, 2, 1)]
+    for role, put in (("button", None), ("password", Target("password"))):
+        hold = FocusHold(FOCUS_HOLD_MS)
+        told = [focus(0, WINDOWS[0]), *clicks, Observed(500, Kind.TARGET, target=Target(role))]
+        out = [passed for event in told for passed in hold.feed(event)] + [*hold.settle(1 << 40)]
+        assert [event.target for event in out[1:]] == [put, put]
