@@ -159,6 +159,16 @@ def test_erasing_leaves_nothing_here_and_says_what_it_did_not_reach(at: Installa
     assert (folder / "consent.dsse").exists(), "and no withdrawal"
 
 
+def test_on_a_full_disk_the_account_of_days_is_erased_all_the_same(at: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "no room")
+
+    monkeypatch.setattr("byleave.producers.person.account.replace_file", full)
+    with running(at):
+        said("erase", "--yes", code=1)
+    assert not (at.home / "endpoints" / "ep-a" / FILE).exists()
+
+
 def test_erasing_keeps_a_pause_and_asks_first(at: Installation) -> None:
     folder = at.home / "endpoints" / "ep-a"
     said("erase", code=1)

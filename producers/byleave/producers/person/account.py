@@ -56,6 +56,8 @@ class Account:
 
     def _erase(self, _: dict[str, Any]) -> dict[str, Any]:
         events = self._agent.forget()
+        self._path.unlink(missing_ok=True)  # where there is no room for a new file, the old one goes all the same
+        self._kept = b""
         self.keep()
         return {"events": events}
 
