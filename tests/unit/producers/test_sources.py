@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import struct
+import subprocess
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -331,3 +333,22 @@ def test_an_observed_event_shows_no_content() -> None:
 )
 def test_a_key_travels_by_its_character_its_name_or_as_unknown_and_a_dead_one_as_its_accent(key: object, name: str) -> None:
     assert key_name(key) == name
+
+
+def test_a_pause_that_comes_while_a_capture_process_is_being_started_ends_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, pause = LiveSource({"DISPLAY": ":none"}), tmp_path / "pause"
+    source.pause_by("ctrl+alt+shift+esc", str(pause))
+    begin = subprocess.Popen
+
+    def begun(*words: Any, **more: Any) -> subprocess.Popen[bytes]:
+        pause.touch()
+        source.kill()  # of the thread that heard the person: there is none to kill yet
+        return begin(*words, **more)
+
+    monkeypatch.setattr("byleave.producers.hooks.live.subprocess.Popen", begun)
+    with pytest.raises(Refused, match="paused"):
+        source.start(0, titles=False)
+    assert source.stop()
+    assert source.pid is None

@@ -109,6 +109,8 @@ class LiveSource:
         self._worker = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=self._environment
         )
+        if self._pause and os.path.exists(self._pause[1]):  # made while there was no process yet that `kill` could have ended
+            raise Refused("paused while the capture process was being started", reason="paused")
         if self._worker.stdout is None:
             raise Refused("the capture process has no pipe", reason="no-pipe")
         self._pipe = self._worker.stdout.fileno()
