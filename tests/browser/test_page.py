@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import os
 import re
@@ -278,6 +279,17 @@ def test_another_account_gets_nothing_not_even_with_the_link_or_the_cookie(endpo
     told = subprocess.run(words, user=65534, group=65534, extra_groups=[], cwd="/", capture_output=True, text=True, check=True)
     assert told.stdout.split() == ["closed", "closed"]
     Client(link).enter()  # it was not used up
+
+
+def test_who_comes_from_another_address_is_not_taken_for_the_browser_at_the_same_port(person: Client) -> None:
+    host, _, port = person.host.partition(":")
+    with socket.create_connection((host, int(port))) as browser, socket.socket() as other:
+        other.bind(("127.0.0.2", browser.getsockname()[1]))
+        other.connect((host, int(port)))
+        other.settimeout(5)
+        with contextlib.suppress(ConnectionError):
+            other.sendall(f"GET /page.css HTTP/1.0\r\nHost: {person.host}\r\n\r\n".encode())
+            assert other.recv(100) == b""
 
 
 def test_too_much_is_refused_and_the_slow_are_cut_off(

@@ -175,7 +175,8 @@ class _Server(ThreadingMixIn, TCPServer):  # an HTTPServer asks DNS for its own 
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
         """Fewer than THREADS_MAX others, and this account's, where the kernel tells."""
-        return len(self.talks) < THREADS_MAX and ours(request.getsockname()[1], client_address[1])
+        address, port = client_address  # each address of loopback has ports of its own
+        return len(self.talks) < THREADS_MAX and address == "127.0.0.1" and ours(request.getsockname()[1], port)
 
     def process_request(self, request: Any, client_address: Any) -> None:
         self.talks[request] = time.monotonic() + TALK_S
