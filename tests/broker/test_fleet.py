@@ -110,6 +110,12 @@ def test_an_endpoint_revoked_while_it_sends_is_nobody_within_five_seconds(room: 
             if running.poll() is None:
                 running.send_signal(signal.SIGKILL)
     assert [(row.endpoint, row.state) for row in fleet.rows(room)] == [("ep-a", "revoked"), ("ep-b", "allowed")]
+    kept = fleet.folder(room.home) / "ep-a.dsse"
+    first = fleet._kept(kept)
+    fleet.revoke(room, "ep-a", "to be sure", key)
+    assert fleet._kept(kept).at_ms == first.at_ms, (
+        "said again, it counts from when it was said first: compaction keeps the last"
+    )
 
 
 def refused_by_every_brake(room: Installation, fence: Any, device: Any, began_ms: int) -> None:

@@ -91,7 +91,8 @@ def revoke(at: Installation, endpoint: str, reason: str, key: Ed25519PrivateKey)
         knowledge = desk.read_all(watch).knowledge
     if endpoint not in knowledge.enrolments or endpoint in pki.service_names():
         raise Refused(f"no endpoint {endpoint[:63]} was ever enrolled", reason="unknown-endpoint")
-    signed = trust.sign(Revocation(at.site, endpoint, wall_ms(), reason), [key])
+    since_ms = min(now_ms := wall_ms(), knowledge.revoked.get(endpoint, now_ms))  # said again, it begins no later
+    signed = trust.sign(Revocation(at.site, endpoint, since_ms, reason), [key])
     trust.verify(knowledge.root, "enrol", Revocation, signed, site=at.site)
     replace_file(folder(at.home) / f"{endpoint}.dsse", signed, mode=0o644)
     with ThreadPoolExecutor(1) as pool:  # at once, whichever of the two is slow
