@@ -63,6 +63,8 @@ AWAKE_MS = 5_000
 OPEN_S = 0.25
 """How long a turn waits for a client that is being opened."""
 REPORT_MS = 1_000
+_UNTOLD = (Answer.PAUSED, Answer.NO_CONSENT)
+"""What the person did is in no log: who administers a machine reads those."""
 _PR_SET_DUMPABLE = 4
 TURN_MS_MAX = 30_000
 """A loop that did not come round for so long is not alive."""
@@ -204,7 +206,8 @@ class Process:
         report = self.agent.report()
         if report["answer"] != self._told:
             self._told = report["answer"]
-            self._log.info("gate", state=Answer(self._told).name)
+            if (answer := Answer(self._told)) not in _UNTOLD:
+                self._log.info("gate", state=answer.name)
         self._kept.report(report, self.agent.ack_prev)
 
     @property

@@ -14,6 +14,7 @@ from byleave.core.broker import Received
 from byleave.core.errors import Broken, Misconfigured, Refused
 from byleave.core.settings import load_installation
 from byleave.deploy import pki
+from byleave.producers.gate import Answer
 from byleave.producers.hooks.canary import canary
 from byleave.producers.hooks.live import LiveSource
 from byleave.producers.inquiries import ask
@@ -180,4 +181,17 @@ def test_who_pauses_or_sleeps_hears_and_says_nothing_and_comes_back_as_from_a_st
     running.turn()
     assert (running.caught_up, running.knowledge.epoch_floor, waiting) == (True, 1, [])
     assert (list(running.knowledge.enrolments), len(running.knowledge.consents)) == (["ep-a"], 1)
+    running.close()
+
+
+def test_the_log_which_others_may_read_does_not_tell_a_pause_from_sleep(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    running, lines = process(home), list[str]()
+    monkeypatch.setattr(running._log, "info", lambda event, **fields: lines.append(f"{event} {fields}"))
+    running.agent._window = running.agent._window._replace(answer=Answer.PAUSED)
+    running.report()
+    running.agent._window = running.agent._window._replace(answer=Answer.NO_CONSENT)
+    running.report()
+    running.agent._window = running.agent._window._replace(answer=Answer.UNREAD)
+    running.report()
+    assert lines == ["gate {'state': 'UNREAD'}"]
     running.close()
