@@ -356,11 +356,11 @@ def test_the_running_agent_serves_it_and_a_press_stops_it(tmp_path: Path) -> Non
         client.enter()
         told.extend((client.send("GET", "/")[2], client.press("/pause"), client.send("GET", "/")[2]))
 
-    process.listen()
+    process.person.listen()
     visitor = threading.Thread(target=visit)
     visitor.start()
     while visitor.is_alive():
-        process._inquiries.answer(process.questions, 0.01)
+        process.person.answer(0.01)
     process.close()
     before, pressed, after = told
     assert ("<h1>" in before, "Paused" in before, pressed, "Paused" in after) == (True, False, 303, True)

@@ -16,7 +16,6 @@ import time
 from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -33,7 +32,7 @@ from byleave.core.errors import Broken, Misconfigured, Transient
 from byleave.core.kafka import KafkaPublisher, KafkaTail
 from byleave.core.keys import public_hex, read_signing_key
 from byleave.core.settings import Installation
-from byleave.producers import receipts, task
+from byleave.producers import receipts
 from byleave.producers.agent import Agent, Identity
 from byleave.producers.consent import ConsentFile
 from byleave.producers.gate import Answer, Switches
@@ -42,14 +41,12 @@ from byleave.producers.hooks.canary import canary
 from byleave.producers.hooks.live import WORKERS, LiveSource, check_display
 from byleave.producers.hooks.replay import replay
 from byleave.producers.hooks.source import POLL_EVENTS_MAX, Source
-from byleave.producers.inquiries import Inquiries
 from byleave.producers.kept import Kept
 from byleave.producers.opening import Opening
 from byleave.producers.outbox import Outbox
 from byleave.producers.person import pause
-from byleave.producers.person.account import Account, kept_days
-from byleave.producers.person.indicator import Indicator
-from byleave.producers.person.page import serve
+from byleave.producers.person.account import kept_days
+from byleave.producers.person.attendant import Attendant
 from byleave.producers.renewal import OLD_MS, Renewal
 from byleave.producers.spool import Spool
 from byleave.producers.voice import Voice
@@ -106,20 +103,13 @@ class Process:
             self._folder, self.knowledge, endpoint, lambda offset: receipts.TopicPlace(self._connection, *place, offset)
         )
         self._source = source
-        self._sign = Indicator(os.environ, self._folder) if isinstance(source, LiveSource) else None
         self._reported_ms = 0
         self._told, self._shown = "", False
         self._wait_s, self._awake_ms = WAIT_S, -AWAKE_MS
         self._log = structlog.get_logger()
         self.turned_ms = boot_ms()
-        self._inquiries: Inquiries | None = None
-        self.questions: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {"status": self._status}
-        """What this person's own programs may ask, by name."""
-        self._account = Account(self.agent, self._folder)
-        self.questions |= self._account.questions | self._receipts.questions
-        self.questions["digest"] = lambda _: {"digest": files}
-        self.questions["task"] = partial(task.stated, self.agent)
-        self._page = serve(self.questions, self.knowledge, installation, endpoint)
+        others = {**self._receipts.questions, "digest": lambda _: {"digest": files}}
+        self.person = Attendant(self.agent, source, self._folder, installation, self.knowledge, others)
 
     @property
     def caught_up(self) -> bool:
@@ -130,27 +120,18 @@ class Process:
         """Whether the control service is heard."""
         return self._watch is not None and self._watch.fresh
 
-    def listen(self) -> None:
-        """Answers `questions` from now on, one a turn. Raises Misconfigured if another agent does so already, OSError."""
-        sites = {"site": self._source.hear} if isinstance(self._source, LiveSource) else {}
-        self._inquiries = Inquiries(self._folder, {"pause": self._pause, **sites})
-        if self._sign is not None:  # it comes up while the control topics are being read
-            self._sign.shows(boot_ms())
-            self._show(boot_ms())
-
     def turn(self) -> None:
         """One turn of the loop: hear, decide, collect, send, report."""
-        count, paused = self.agent.observed, self._paused
+        count, paused = self.agent.observed, self.person.paused
         self._awake_ms = boot_ms() if count else self._awake_ms
         rest_s = self._wait_s if self.turned_ms - self._awake_ms > AWAKE_MS else min(self._wait_s, AWAKE_S)
         heard = [] if paused else self._pump(0.0 if count >= POLL_EVENTS_MAX else BUSY_S if count else rest_s)
         self.agent.hear(heard)
         kept = self._kept.keep_floor(self.knowledge.epoch_floor)
-        paused = paused or self._paused or boot_ms() - self.turned_ms > ASLEEP_MS
+        paused = paused or self.person.paused or boot_ms() - self.turned_ms > ASLEEP_MS
         self.agent.turn(replace(self._switches(paused), full=not kept), caught_up=self.caught_up, timeout_s=0.0)
         now = self.turned_ms = boot_ms()
-        self._account.turn(now)
-        self._show(now)
+        self.person.turn(now)
         if paused:
             self._fall_silent()
         elif self.agent.may_send:
@@ -160,8 +141,7 @@ class Process:
             self._voice.pump(now)
             if self.caught_up:
                 self._receipts.turn(now)
-        if self._inquiries is not None:
-            self._inquiries.answer(self.questions, WAIT_S if self._paused else 0.0)
+        self.person.answer(WAIT_S if self.person.paused else 0.0)
         if now - self._reported_ms >= REPORT_MS or self.agent.capturing is not self._shown:
             self._reported_ms, self._shown = now, self.agent.capturing
             self.report()
@@ -177,29 +157,13 @@ class Process:
         """Kills what may still run and forgets the clients. Nothing more is sent: what is left waits in the spool, as at a
         pause and when the machine falls asleep."""
         self._source.stop()
-        if self._sign is not None:
-            self._sign.stop()
-        self._page.close()
-        if self._inquiries is not None:
-            self._inquiries.close()
+        self.person.close()
         self._receipts.close()
         self._outbox.throw_away()
         self._voice.close()
         if self._watch is not None:
             self._watch.close()
-        self._account.keep()
         self.report()
-
-    def _show(self, now_ms: int) -> None:
-        """What is live is shown to the person, from the capture process and not from what is meant to be."""
-        if self._sign is not None:
-            answer, capturing = self.agent.answer, self.agent.capturing
-            self._sign.tell(capturing=capturing, sentence=answer.value, paused=answer is Answer.PAUSED, now_ms=now_ms)
-
-    def _status(self, question: dict[str, Any]) -> dict[str, Any]:
-        if question.get("watch") is True and self._sign is not None:
-            self._sign.watched(boot_ms())
-        return self.agent.report()
 
     def report(self) -> None:
         """Writes down what stands; a change of the answer is logged."""
@@ -209,17 +173,6 @@ class Process:
             if (answer := Answer(self._told)) not in _UNTOLD:
                 self._log.info("gate", state=answer.name)
         self._kept.report(report, self.agent.ack_prev)
-
-    @property
-    def _paused(self) -> bool:
-        return os.path.exists(f"{self._folder}/{pause.NAME}")
-
-    def _pause(self, _: dict[str, Any]) -> dict[str, Any]:
-        """On the socket's thread: the file stands before the capture process is gone, so that no turn starts another."""
-        (self._folder / pause.NAME).touch(mode=0o600)
-        if isinstance(self._source, LiveSource):
-            self._source.kill()
-        return {"paused": True}
 
     def _fall_silent(self) -> None:
         """Nothing is heard or said, and afterwards all is read again, as after a start."""
@@ -274,22 +227,15 @@ class Process:
         while True:
             left_s = until_s - time.monotonic()
             found = watch.pump(max(0.0, min(STIR_S, left_s)))
-            if found or left_s <= STIR_S or self._stirred or os.stat(self._folder).st_mtime_ns != before:
+            if found or left_s <= STIR_S or self.person.waiting or os.stat(self._folder).st_mtime_ns != before:
                 return found
-
-    @property
-    def _stirred(self) -> bool:
-        asked = self._inquiries is not None and self._inquiries.waiting
-        lost = self._sign is not None and self._sign.lost(boot_ms())
-        return asked or lost or (isinstance(self._source, LiveSource) and self._source.ended)
 
     def _pin(self, signed: bytes) -> None:
         pin_root(self._installation.home, signed)
 
     def _switches(self, paused: bool) -> Switches:
-        agreed = self._consent.agreed()
-        shown = self._sign is None or self._sign.shows(boot_ms())
-        return Switches(paused=paused, halted=os.path.exists(f"{self._folder}/halt"), agreed=agreed, shown=shown)
+        halted = os.path.exists(f"{self._folder}/halt")
+        return Switches(paused=paused, halted=halted, agreed=self._consent.agreed(), shown=self.person.shown)
 
 
 def harden() -> None:
@@ -352,7 +298,7 @@ def _work(running: role.Role, options: Namespace) -> None:
         ready=lambda: process.caught_up and process.fresh, alive=lambda: boot_ms() - process.turned_ms < TURN_MS_MAX
     ) as ready:
         try:
-            process.listen()
+            process.person.listen()
             while not running.stopped():
                 process.turn()
                 if process.caught_up:

@@ -191,11 +191,11 @@ def test_a_watched_terminal_counts_while_it_asks(tmp_path: Path, monkeypatch: py
     pki.ensure_pki(tmp_path, ["ep-a"])
     dev_site(tmp_path, "byleave.", [("ep-a", "subject-a", "team-1")], 1_800_000_000_000, os.urandom, consent=True)
     process = Process(load_installation({"BYLEAVE_HOME": str(tmp_path)}), "ep-a", LiveSource({}), lambda _: False)
-    sign = process._sign
+    sign = process.person._sign
     assert not sign.shows(boot_ms())
-    process.questions["status"]({"ask": "status"})
+    process.person.questions["status"]({"ask": "status"})
     assert not sign.shows(boot_ms())
-    process.questions["status"]({"ask": "status", "watch": True})
+    process.person.questions["status"]({"ask": "status", "watch": True})
     assert sign.shows(boot_ms())
     assert not sign.shows(boot_ms() + 1_501)
     process.close()

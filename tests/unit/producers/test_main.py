@@ -90,7 +90,7 @@ def test_a_damaged_floor_stops_it(home: Path) -> None:
 
 def test_an_agent_of_this_screen_is_told_of_sites_between_two_turns(home: Path) -> None:
     running = Process(load_installation({"BYLEAVE_HOME": str(home)}), "ep-a", LiveSource({}), lambda _: False)
-    running.listen()
+    running.person.listen()
     assert ask(home / "endpoints" / "ep-a", {"ask": "site", "of": 1, "news": [[1, 2, "crm.example"]]}) == {}
     with pytest.raises(Refused, match="other fields"):
         ask(home / "endpoints" / "ep-a", {"ask": "site"})

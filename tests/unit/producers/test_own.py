@@ -69,7 +69,7 @@ def unreachable(*_: object) -> None:
 def running(at: Installation) -> Iterator[Process]:
     """The agent's process on a thread: its loop, its socket, its files."""
     process, over = Process(at, "ep-a", canary(), lambda seconds: bool(over.wait(min(seconds, 0.02)))), threading.Event()
-    process.listen()
+    process.person.listen()
 
     def loop() -> None:
         while not over.is_set():
