@@ -3,6 +3,7 @@
 Says on standard output, once it is shown, `ready` and then a line for each widget: its name, its place and size in the window.
 """
 
+import signal
 import sys
 
 import gi
@@ -34,6 +35,12 @@ def say():
     return False
 
 
+def unveil():
+    password.set_visibility(True)
+    return True
+
+
 GLib.timeout_add(300, say)
+GLib.unix_signal_add(GLib.PRIORITY_HIGH, signal.SIGUSR1, unveil)
 Gtk.main()
 sys.exit(0)

@@ -117,8 +117,12 @@ class Form:
     def click(self, name: str) -> Observed | None:
         """Clicks into the middle of a widget; the click as it is taken, if it is."""
         x, y, width, height = self.boxes[name]
+        return self.click_at(x + width // 2, y + height // 2)
+
+    def click_at(self, x: int, y: int) -> Observed | None:
+        """Clicks at a place of the window."""
         before = len(self.clicks())
-        xtest.fake_input(self.x, X.MotionNotify, x=ORIGIN[0] + x + width // 2, y=ORIGIN[1] + y + height // 2)
+        xtest.fake_input(self.x, X.MotionNotify, x=ORIGIN[0] + x, y=ORIGIN[1] + y)
         for what in (X.ButtonPress, X.ButtonRelease):
             xtest.fake_input(self.x, what, 1)
         self.x.sync()
@@ -163,6 +167,14 @@ def test_of_a_field_nothing_that_is_written_in_it_is_told(form: Form) -> None:
     assert click.target == Target("entry", *form.boxes["entry"], "")
 
 
+def test_a_click_beside_everything_does_not_tell_the_title_of_the_window(form: Form) -> None:
+    """Titles are a field of their own, which a manifest may leave out; MANIFEST does."""
+    click = form.click_at(-20, -20)
+    assert click is not None
+    assert click.target is not None
+    assert (click.target.role, click.target.label) == ("window", "")
+
+
 def test_nothing_is_taken_while_a_password_is_being_written(form: Form) -> None:
     form.click("entry")
     form.run("xdotool", "type", "--delay", "5", "open")
@@ -181,6 +193,21 @@ def test_nothing_is_taken_while_a_password_is_being_written(form: Form) -> None:
     form.run("xdotool", "type", "--delay", "5", "again")
     form.rest()
     assert form.text() == "openagain"
+
+
+def test_a_password_that_is_shown_while_it_is_written_is_a_password_still(form: Form) -> None:
+    form.click("password")
+    form.until(form.secure)
+    os.kill(form.window.pid, signal.SIGUSR1)  # it shows what is in it, as a button beside many such fields does
+    form.click("entry")
+    form.until(lambda: not form.secure())
+    text = form.text()
+    assert form.click("password") is None
+    form.run("xdotool", "type", "--delay", "5", "hunter3")
+    form.click("entry")
+    form.until(lambda: not form.secure())
+    form.rest()
+    assert form.text() == text
 
 
 def test_an_application_that_does_not_answer_delays_nobody(form: Form) -> None:

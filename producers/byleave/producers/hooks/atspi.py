@@ -28,6 +28,8 @@ DEPTH_MAX = 48
 NODES_MAX = 400
 """Accessibles looked at for the one that has the focus."""
 FOCUS_EVENTS_MAX = 64
+SECRETS_MAX = 256
+"""Fields remembered as ones for passwords."""
 _EDITABLE, _ACTIVE, _FOCUSED, _SHOWING, _MANAGES = 7, 1, 12, 25, 31
 _ACCESSIBLE, _COMPONENT = "org.a11y.atspi.Accessible", "org.a11y.atspi.Component"
 _ON_SCREEN, _IN_WINDOW = 0, 1
@@ -57,6 +59,7 @@ class Atspi:
             (address,) = _answer(first, at, "org.a11y.Bus", "GetAddress", time.monotonic() + CONNECT_S)
         self._bus: DBusConnection = open_dbus_connection(address, auth_timeout=CONNECT_S)
         self._pids: dict[str, int] = {}
+        self._secrets: deque[Ref] = deque(maxlen=SECRETS_MAX)
         self._signals: deque[Message] = deque(maxlen=FOCUS_EVENTS_MAX)
         rule = MatchRule(type="signal", interface="org.a11y.atspi.Event.Object", member="StateChanged")
         rule.add_arg_condition(0, "focused")
@@ -104,13 +107,13 @@ class Atspi:
             if Ref(*child) == node or child[1].endswith("/null"):
                 break
             node = Ref(*child)
+        if self.is_password(node, until_s):
+            return Target(PASSWORD)
         role = self._role(node, until_s)
         if role in _BARE:
             parent = Ref(*self._property(node, "Parent", until_s))
             under = self._role(parent, until_s) if parent.name else UNKNOWN
             node, role = (parent, under) if under in _ACTING else (node, role)
-        if role == PASSWORD:
-            return Target(PASSWORD)
         editable = self._has(node, _EDITABLE, until_s)
         role = "entry" if role == "text" and editable else role
         ((left, top, width, height),) = self._ask(node, _COMPONENT, "GetExtents", until_s, "u", _IN_WINDOW)
@@ -119,8 +122,10 @@ class Atspi:
         return Target(role, left, top, width, height, label[:LABEL_CHARS_MAX])
 
     def is_password(self, node: Ref, until_s: float) -> bool:
-        """Whether a password is written in it."""
-        return self._role(node, until_s) == PASSWORD
+        """Whether a password is written in it, or was: one that is shown meanwhile is told as any other field."""
+        if self._role(node, until_s) == PASSWORD and node not in self._secrets:
+            self._secrets.append(node)
+        return node in self._secrets
 
     def focus_is_password(self, application: Ref, until_s: float) -> bool | None:
         """Whether a password is written where the focus of the active window is; None if that is not found in NODES_MAX."""
