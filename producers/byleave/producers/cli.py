@@ -121,7 +121,7 @@ def verify(endpoint: Endpoint = "", as_json: Json = False) -> None:
 
     Example: byleave me verify
     """
-    from byleave.producers.main import own_digest
+    from byleave.producers.own_files import own_digest
     from byleave.producers.person import verify as checks
 
     at, folder = load_installation(), _folder(endpoint)

@@ -9,15 +9,12 @@ device.key, enrolment.dsse, consent.dsse (read), floor.json, acks.json, report.j
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import os
 import sys
 import time
 from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import replace
-from importlib import resources
-from pathlib import Path
 from typing import Any
 
 import structlog
@@ -44,6 +41,7 @@ from byleave.producers.hooks.source import POLL_EVENTS_MAX, Source
 from byleave.producers.kept import Kept
 from byleave.producers.opening import Opening
 from byleave.producers.outbox import Outbox
+from byleave.producers.own_files import own_digest
 from byleave.producers.person import pause
 from byleave.producers.person.account import kept_days
 from byleave.producers.person.attendant import Attendant
@@ -246,16 +244,6 @@ def harden() -> None:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
-
-
-def own_digest() -> str:
-    """SHA-256 over the agent's own files, so that a grant can say which agent it was given to."""
-    found = hashlib.sha256()
-    for room in ("byleave.core", "byleave.control", "byleave.producers", "byleave.schemas"):
-        root = Path(str(resources.files(room)))
-        for path in sorted(path for path in root.rglob("*") if path.suffix in (".py", ".toml", ".html", ".css")):
-            found.update(f"{room}/{path.relative_to(root).as_posix()}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
-    return found.hexdigest()
 
 
 def build_source(text: str, speed: float) -> Source:

@@ -18,7 +18,8 @@ from byleave.producers.gate import Answer
 from byleave.producers.hooks.canary import canary
 from byleave.producers.hooks.live import LiveSource
 from byleave.producers.inquiries import ask
-from byleave.producers.main import TOPICS, Process, own_digest
+from byleave.producers.main import TOPICS, Process
+from byleave.producers.own_files import own_digest
 
 NOW_MS = 1_800_000_000_000
 

@@ -24,7 +24,7 @@ from byleave.core.errors import Forged, Refused
 from byleave.core.keys import public_hex, read_signing_key, write_secret
 from byleave.core.settings import load_installation
 from byleave.producers.inquiries import Inquiries
-from byleave.producers.main import own_digest
+from byleave.producers.own_files import own_digest
 from byleave.producers.person import verify
 from byleave.producers.person.verify import Found, Own
 

@@ -36,7 +36,7 @@ from byleave.core.keys import public_hex, read_hpke_key, read_signing_key, repla
 from byleave.core.settings import Installation
 from byleave.core.topics import ENDPOINT
 from byleave.producers.inquiries import ask
-from byleave.producers.main import own_digest
+from byleave.producers.own_files import own_digest
 
 ROOT_TOPICS = ("control.root.v1", "control.state.v1")
 
