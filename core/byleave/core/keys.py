@@ -33,26 +33,28 @@ def create_private(path: Path, content: bytes) -> None:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
         raise Misconfigured(f"{path} exists: a key file is never overwritten; move it away first") from None
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+    _fill(descriptor, content)
 
 
 def replace_file(path: Path, content: bytes, mode: int = 0o600) -> None:
     """Replaces a file as a whole or not at all, and is on disk when it returns: a crash leaves the old one or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     draft = path.with_name(f".{path.name}.{os.getpid()}.new")
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+    _fill(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), content)
     draft.replace(path)
     if os.name == "posix":  # the rename itself must survive a power cut
         folder = os.open(path.parent, os.O_RDONLY)
         with contextlib.suppress(OSError):
             os.fsync(folder)
         os.close(folder)
+
+
+def _fill(descriptor: int, content: bytes) -> None:
+    """On disk when it returns."""
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def read_secret(path: Path) -> bytes:

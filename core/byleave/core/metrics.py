@@ -101,7 +101,6 @@ def serve(port: int, ready: Callable[[], bool], alive: Callable[[], bool]) -> Th
 class _Server(ThreadingHTTPServer):
     """As the library's, which wakes up twice a second to see whether it is to end; this one sleeps until somebody asks."""
 
-    daemon_threads = True
     _over = False
 
     def serve_forever(self, poll_interval: float = 0.5) -> None:  # noqa: ARG002 - the library's parameter

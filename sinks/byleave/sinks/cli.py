@@ -183,11 +183,11 @@ def _sentence(line: Line) -> str:
 
 
 def _first(batches: Iterator[pa.RecordBatch], most: int | None) -> Iterator[pa.RecordBatch]:
-    left = most
+    left = sys.maxsize if most is None else most
     for batch in batches:
-        yield batch if left is None else batch.slice(0, left)
-        left = left - batch.num_rows if left is not None else None
-        if left is not None and left <= 0:
+        yield batch.slice(0, left)
+        left -= batch.num_rows
+        if left <= 0:
             return
 
 

@@ -157,7 +157,6 @@ def _routes(keyring: Keyring) -> dict[str, Callable[[str, Record], Record]]:
 class _Server(ThreadingHTTPServer):
     """One thread a connection, at most `CONNECTIONS_MAX`; the handshake happens in the thread, so that none stalls others."""
 
-    daemon_threads = True
     _places = threading.BoundedSemaphore(CONNECTIONS_MAX)
 
     def process_request(self, request: Any, client_address: Any) -> None:

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from byleave.core.envelope import Randomness
 from byleave.core.errors import Broken, Forged, Misconfigured, Refused
-from byleave.core.keys import replace_file
+from byleave.core.keys import replace_file, write_secret
 
 LEVELS = (1, 2, 3)
 KEY_BYTES = 32
@@ -42,9 +42,7 @@ def ensure_secret(path: Path, *, may_make: bool) -> bytes:
     Raises Misconfigured: missing, readable by others, or too short.
     """
     if not path.exists() and may_make:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
-            file.write(secrets.token_hex(32))
+        write_secret(path, secrets.token_bytes(32))
     try:
         mode, content = path.stat().st_mode, path.read_bytes().strip()
     except OSError:
