@@ -223,6 +223,6 @@ def test_from_a_unit_the_browser_is_started_by_the_persons_own_service_manager(
         (tmp_path / name).write_text(text)
         (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
-    monkeypatch.setattr(webbrowser, "open", lambda address: pytest.fail("opened inside the unit"))
+    monkeypatch.setattr(webbrowser, "open", lambda address: pytest.fail(f"opened inside the unit: {address}"))
     browse("file:///a/open.html", {"INVOCATION_ID": "0" * 32})
     assert (tmp_path / "told").read_text() == f"--user --quiet --collect {tmp_path}/xdg-open file:///a/open.html\n"

@@ -194,7 +194,7 @@ def act(folder: Path, chosen: str, *, root: bool) -> None:
 
 
 def browse(address: str, environment: Mapping[str, str]) -> None:
-    """Opens it in the person's browser; from a unit by way of their service manager, or the browser would inherit our sandbox."""
+    """Opens it in the person's browser; from a unit by their service manager, or the browser would inherit our sandbox."""
     starter, opener = shutil.which("systemd-run"), shutil.which("xdg-open")
     if "INVOCATION_ID" in environment and starter and opener:
         command = [starter, "--user", "--quiet", "--collect", opener, address]
