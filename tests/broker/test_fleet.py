@@ -31,7 +31,7 @@ from byleave.core.kafka import KafkaPublisher, KafkaTail
 from byleave.core.keys import read_signing_key
 from byleave.core.settings import Installation, load_installation
 from byleave.core.topics import load_catalogue
-from byleave.deploy import enrol, fleet, pki, provision, rollout
+from byleave.deploy import enrol, enroller, fleet, pki, provision, rollout
 from byleave.producers.hooks.canary import canary
 from byleave.producers.main import Process
 
@@ -154,11 +154,11 @@ def test_a_device_is_enrolled_by_its_own_keys_renews_while_it_captures_and_leave
     key, name = read_signing_key(room.home / "officers" / "enrol-1.key"), f"ep-{secrets.token_hex(3)}"
     env = {**kafka.env(room.site), "BYLEAVE_HOME": str(tmp_path / "device"), "BYLEAVE_PKI": str(tmp_path / "device" / "pki")}
     device = load_installation(env)
-    pin = documents.digest(enrol.load_envelope((room.home / "trust" / "root.dsse").read_bytes()).body)
+    pin = documents.digest(enroller.load_envelope((room.home / "trust" / "root.dsse").read_bytes()).body)
     application = enrol.enrol(device, name, pin, None)
     with pytest.raises(Forged):
-        enrol.approve(room, application.replace(b"A", b"B", 1), "person-c", "team-1", key)
-    bundle = enrol.approve(room, application, "person-c", "team-1", key)
+        enroller.approve(room, application.replace(b"A", b"B", 1), "person-c", "team-1", key)
+    bundle = enroller.approve(room, application, "person-c", "team-1", key)
     assert enrol.status(device, name)[1] == enrol.NOT_ENROLLED
     assert rights_differ(room) == [], "whoever sets the ACLs anew leaves those of the new device as they are"
     enrol.install(device, name, bundle)
@@ -170,16 +170,16 @@ def test_a_device_is_enrolled_by_its_own_keys_renews_while_it_captures_and_leave
     before = (device.pki / f"{name}.crt.pem").read_bytes()
     with beacons(room):
         consenting.agree(device, name, consenting.read_offer(device, name))
-        assert enrol.answer(room, key)["passed on"] == ["person-c"]
+        assert enroller.answer(room, key)["passed on"] == ["person-c"]
         captures_and_renews(device, room, name, key)
         assert (device.pki / f"{name}.crt.pem").read_bytes() != before
     done = enrol.leave(device, name)
     assert (done["told"], done["left"]) == (True, ["people", f"endpoints/{name}"])
     assert list(device.home.rglob("*.key")) == [device.home / "people" / "person-c" / "person.key"]
-    assert enrol.answer(room, key) == {"renewed": [], "left": [name], "passed on": ["person-c"], "refused": []}
+    assert enroller.answer(room, key) == {"renewed": [], "left": [name], "passed on": ["person-c"], "refused": []}
     assert {row.endpoint: row.state for row in fleet.rows(room)}[name] == "revoked"
-    kept = enrol.load_envelope((room.home / "trust" / "revoked" / f"{name}.dsse").read_bytes())
-    assert documents.load(documents.Revocation, kept.body).reason == enrol.LEFT, (
+    kept = enroller.load_envelope((room.home / "trust" / "revoked" / f"{name}.dsse").read_bytes())
+    assert documents.load(documents.Revocation, kept.body).reason == enroller.LEFT, (
         "others are not told for ever that they asked for it"
     )
     assert rights_differ(room) == [], "and does not give them back once it was revoked"
@@ -201,7 +201,7 @@ def captures_and_renews(device: Installation, room: Installation, name: str, key
         until(turned(lambda: process.agent.report()["delivered_events"] > 0), 30, "it captures")
         session, old = process.agent.report()["session"], (device.pki / f"{name}.crt.pem").read_bytes()
         assert enrol.status(device, name)[1] == enrol.CAPTURING
-        assert enrol.answer(room, key)["renewed"] == [name]
+        assert enroller.answer(room, key)["renewed"] == [name]
         until(turned(lambda: (device.pki / f"{name}.crt.pem").read_bytes() != old), 20, "it has its new certificate")
         seen = process.agent.report()["delivered_events"]
         until(turned(lambda: process.agent.report()["delivered_events"] > seen + 20), 30, "it goes on by the new one")

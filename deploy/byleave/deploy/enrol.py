@@ -1,62 +1,40 @@
-"""Edge: how a device becomes an endpoint, stays one, and stops being one (P1, P3, P4).
+"""Edge: how a device becomes an endpoint, stays one, and stops being one: the device's side (P1, P3, P4).
 
-    enrol     on the device: makes its keys, pins the root by its hash, writes an application that both keys signed
-    approve   at the enroller's desk: issues the certificate, signs and publishes the enrolment, gives it its rights
-    install   on the device: takes both, once the pin, the signatures and its own keys agree
-    answer    at the enroller's desk, by a timer: renews, passes on what a person said, lets go who asks to leave
-    leave     on the device: withdraws, asks to be let go, removes keys and spool
+    enrol     makes its keys, pins the root by its hash, writes an application that both keys signed
+    install   takes certificate and enrolment, once the pin, the signatures and its own keys agree
+    status    says whether it captures, and if not why
+    leave     withdraws, asks to be let go, removes keys and spool
 
-No private key travels, and no officer's key lies on a server that is always on: `answer` runs where the enroller's key is.
+No private key travels. The other side is `enroller`.
 """
 
 from __future__ import annotations
 
-import datetime as dt
 import json
 import re
 import secrets
 import shutil
 import time
-from collections.abc import Mapping
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
 from byleave.control import certificates, consenting, desk, trust
 from byleave.control.bootstrap import pin_root, pinned_root
-from byleave.control.documents import Asked, Consent, Enrolment, Issued, Root, digest, load
-from byleave.control.knowledge import Knowledge
+from byleave.control.documents import Asked, Enrolment, Issued, digest
 from byleave.core.clock import wall_ms
 from byleave.core.dsse import load_envelope
-from byleave.core.errors import ByleaveError, Forged, Misconfigured, Refused, Transient
-from byleave.core.keys import (
-    KEY_BYTES,
-    public_hex,
-    read_hpke_key,
-    read_secret,
-    read_signing_key,
-    recipient,
-    replace_file,
-    verify_key,
-    write_secret,
-)
+from byleave.core.errors import ByleaveError, Forged, Misconfigured, Refused
+from byleave.core.keys import KEY_BYTES, public_hex, read_hpke_key, read_secret, read_signing_key, replace_file, write_secret
 from byleave.core.settings import Installation
-from byleave.core.topics import load_catalogue
-from byleave.deploy import fleet, pki, provision
+from byleave.deploy import fleet, pki
 
 FILE_BYTES_MAX = 200_000
-ENROLLED_DAYS = 90
 RUNNING_S = 10.0
 """A report that is no older comes from an agent that runs."""
 CAPTURING, NOT_CAPTURING, NOT_RUNNING, NOT_ENROLLED = 0, 3, 4, 5
 """Exit codes of `status`."""
-LEFT = "an endpoint no more"
-"""Why a device is let go, as it stands on a topic for ever: that its person asked for it is between them and the enroller."""
-_ASKS = ("control.ask.v1", "control.certificate.v1")
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -81,7 +59,7 @@ def enrol(at: Installation, name: str, root: str, person: Path | None) -> bytes:
     `person`: the key that this person has from another device. Raises Misconfigured; then no other root than before is pinned.
     """
     pin = at.home / "trust" / "root.pin"
-    if not _NAME.fullmatch(name) or name in pki.reserved() or not _DIGEST.fullmatch(root):
+    if not NAME.fullmatch(name) or name in pki.reserved() or not _DIGEST.fullmatch(root):
         raise Misconfigured("an endpoint's name is of [a-z0-9._-] and no service's; --root-hash is 64 hex digits")
     if pin.exists() and pin.read_text(encoding="ascii").strip() != root:
         raise Misconfigured(f"{pin} names another root already: this device belongs to another site")
@@ -99,36 +77,6 @@ def enrol(at: Installation, name: str, root: str, person: Path | None) -> bytes:
     return trust.sign(Application(at.site, name, *keys, request, root), [device, own])
 
 
-def approve(
-    at: Installation, unverified: bytes, subject: str, team: str, key: Ed25519PrivateKey, days: int = ENROLLED_DAYS
-) -> bytes:
-    """Makes an applicant an endpoint; gives the bundle for its device. Nothing is published before everything was checked.
-
-    Raises Forged, Misconfigured, Transient; Refused: `wrong-root`, `revoked`, `taken`, `not-given` (the broker's rights).
-    """
-    asks, roots = _application(unverified, at.site), _roots(at)
-    if not all(_NAME.fullmatch(one) for one in (asks.endpoint, subject, team)):
-        raise Misconfigured("endpoint, --subject and --team are pseudonyms of [a-z0-9._-], never names")
-    if asks.root not in roots:
-        raise Refused("the device pinned a root that is not this site's", reason="wrong-root")
-    with closing(desk.open_watch(at, fleet.ENROLLER)) as watch:
-        knowledge = desk.read_all(watch).knowledge
-    _check_free(knowledge, asks, subject)
-    now, until_ms = dt.datetime.now(dt.UTC), wall_ms() + days * fleet.DAY_MS
-    until = dt.datetime.fromtimestamp(until_ms / 1000, dt.UTC)
-    own, authority = pki.issue(at.pki, asks.endpoint, asks.request, now, until)
-    keys = (asks.key, subject, asks.person_key)
-    enrolment = trust.sign(Enrolment(at.site, asks.endpoint, *keys, team, until_ms, asks.receipt_key), [key])
-    trust.verify(knowledge.root, "enrol", Enrolment, enrolment, site=at.site)
-    asked = digest(load_envelope(unverified).body)
-    issued = trust.sign(Issued(at.site, asked, certificates.seal(own, authority, recipient(asks.receipt_key), asked)), [key])
-    provision.admit(at.kafka("admin"), at.site, load_catalogue(), asks.endpoint)
-    replace_file(fleet.issued(at.home) / f"{asks.endpoint}.crt.pem", own, mode=0o644)
-    desk.publish(at, fleet.ENROLLER, [("control.enrolment.v1", asks.endpoint.encode(), enrolment)])
-    chain = [signed.decode() for signed in roots.values()]
-    return json.dumps({"roots": chain, "enrolment": enrolment.decode(), "issued": issued.decode()}, indent=1).encode()
-
-
 def install(at: Installation, name: str, unverified: bytes) -> Enrolment:
     """Takes what the enroller made for this device. Raises Forged, Misconfigured; then nothing was written."""
     pin, folder = (at.home / "trust" / "root.pin").read_text(encoding="ascii").strip(), at.home / "endpoints" / name
@@ -139,7 +87,7 @@ def install(at: Installation, name: str, unverified: bytes) -> Enrolment:
         root = max(root, pinned_root(at.home, at.site), key=lambda one: one.version)
     enrolment = trust.verify(root, "enrol", Enrolment, bundle["enrolment"].encode(), site=at.site)[0]
     issued = trust.verify(root, "enrol", Issued, bundle["issued"].encode(), site=at.site)[0]
-    if not _NAME.fullmatch(enrolment.subject):
+    if not NAME.fullmatch(enrolment.subject):
         raise Forged("an enrolment of a person whose pseudonym is not of [a-z0-9._-]", reason="malformed")
     receipts, kept = read_hpke_key(folder / "receipt.key"), at.home / "people" / enrolment.subject / "person.key"
     persons = kept if kept.exists() else folder / "person.key"
@@ -213,100 +161,6 @@ def leave(at: Installation, name: str, *, anyway: bool = False) -> dict[str, Any
     (folder / "enrolment.dsse").unlink(missing_ok=True)
     left = [str(path.relative_to(at.home)) for path in (at.home / "people", folder, folder / "spool") if path.exists()]
     return {"endpoint": name, "told": told, "left": left}
-
-
-def answer(at: Installation, key: Ed25519PrivateKey) -> dict[str, list[str]]:
-    """Answers what endpoints asked since yesterday, each thing once: for a timer at the enroller's desk.
-
-    Gives who was renewed, let go, refused, and whose word was passed on. Raises Transient, Refused, Misconfigured.
-    """
-    published = set(desk.readable(fleet.ENROLLER)) - {*_ASKS}
-    with closing(desk.open_watch(at, fleet.ENROLLER, topics=published)) as watch:
-        knowledge = desk.read_all(watch).knowledge
-    done: dict[str, list[str]] = {"renewed": [], "left": [], "passed on": [], "refused": []}
-    before = dict(knowledge.consents)
-    asked, words, answered = _asked(at, knowledge)
-    fresh = [
-        word for word in words.values() if before.get(word[0].subject) != knowledge.consents.get(word[0].subject) == word[0]
-    ]
-    desk.publish(at, fleet.ENROLLER, [("control.consent.v1", one.subject.encode(), value) for one, value in fresh])
-    done["passed on"] = sorted(one.subject for one, _ in fresh)
-    for name, (one, named) in sorted(asked.items()):
-        if name in knowledge.revoked or named in answered:
-            continue
-        if not one.request:
-            fleet.revoke(at, name, LEFT, key)
-            done["left"].append(name)
-            continue
-        try:
-            _renew(at, knowledge.enrolments[name], one, named, key)
-            done["renewed"].append(name)
-        except (Forged, Misconfigured):
-            done["refused"].append(name)
-    return done
-
-
-def _renew(at: Installation, enrolment: Enrolment, asked: Asked, named: str, key: Ed25519PrivateKey) -> None:
-    until = dt.datetime.fromtimestamp(enrolment.until_ms / 1000, dt.UTC)
-    own, authority = pki.issue(at.pki, enrolment.endpoint, asked.request, dt.datetime.now(dt.UTC), until)
-    replace_file(fleet.issued(at.home) / f"{enrolment.endpoint}.crt.pem", own, mode=0o644)
-    sealed = certificates.seal(own, authority, recipient(enrolment.receipt_key), named)
-    desk.publish(
-        at, fleet.ENROLLER, [("control.certificate.v1", named.encode(), trust.sign(Issued(at.site, named, sealed), [key]))]
-    )
-
-
-def _asked(
-    at: Installation, knowledge: Knowledge
-) -> tuple[Mapping[str, tuple[Asked, str]], Mapping[str, tuple[Consent, bytes]], frozenset[str]]:
-    """The newest wish of each endpoint with its digest, the newest word of each person, and what was answered already."""
-    asked: dict[str, tuple[Asked, str]] = {}
-    words: dict[str, tuple[Consent, bytes]] = {}
-    answered = set()
-    with closing(desk.open_watch(at, fleet.ENROLLER, topics=_ASKS)) as watch:
-        watch.knowledge = knowledge  # enrolments are known by now
-        until_s = time.monotonic() + desk.READ_S_MAX
-        while not watch.caught_up:
-            if time.monotonic() > until_s:
-                raise Transient(f"what was asked could not be read to its end in {desk.READ_S_MAX:.0f} s")
-            for record, document in watch.read(0.1):
-                match document:
-                    case Asked():
-                        asked[document.endpoint] = document, digest(load_envelope(record.value).body)
-                    case Consent() if record.value is not None:
-                        words[document.subject] = document, record.value
-                    case Issued():
-                        answered.add(document.asked)
-    return asked, words, frozenset(answered)
-
-
-def _application(unverified: bytes, site: str) -> Application:
-    claimed = load(Application, load_envelope(unverified).body)  # only to find the keys that must have signed it
-    for key in (claimed.key, claimed.person_key):
-        found, _ = trust.verify_by(verify_key(key), Application, unverified, site=site)
-    recipient(claimed.receipt_key)
-    return found
-
-
-def _check_free(knowledge: Knowledge, asks: Application, subject: str) -> None:
-    known = knowledge.enrolments.get(asks.endpoint)
-    if asks.endpoint in knowledge.revoked:
-        raise Refused(f"{asks.endpoint} was revoked: a device comes back under another name", reason="revoked")
-    if known is not None and (known.key, known.subject) != (asks.key, subject):
-        raise Refused(f"{asks.endpoint} is another device's or person's name", reason="taken")
-    if any(one.subject == subject and one.person_key != asks.person_key for one in knowledge.enrolments.values()):
-        said = "has another key already: enrol this device with --person-key, the key from their other device"
-        raise Refused(f"{subject} {said}", reason="taken")
-    if any(one.person_key == asks.person_key and one.subject != subject for one in knowledge.enrolments.values()):
-        said = "the application has another person's key: on a shared computer each enrols in an account of their own"
-        raise Refused(said, reason="taken")
-
-
-def _roots(at: Installation) -> dict[str, bytes]:
-    """Every root that is kept here, by digest, the oldest first."""
-    found = {path.read_bytes() for path in (at.home / "trust").glob("root*.dsse")}
-    ordered = sorted(found, key=lambda signed: load(Root, load_envelope(signed).body).version)
-    return {digest(load_envelope(signed).body): signed for signed in ordered}
 
 
 def _chain(roots: list[bytes], pin: str, site: str) -> list[bytes]:

@@ -70,7 +70,7 @@ def answer(officer: Enroller = "enrol-1", passphrase_file: PassphraseFile = None
 
     Example: byleave fleet answer --json
     """
-    from byleave.deploy import enrol as desk
+    from byleave.deploy import enroller as desk
 
     at = load_installation()
     done = desk.answer(at, open_key(at, officer, passphrase_file)())
@@ -132,11 +132,12 @@ def approve(
     Example: byleave endpoint approve ep-7.application --subject person-7 --team team-1 --out ep-7.bundle
     """
     from byleave.core.keys import replace_file
-    from byleave.deploy import enrol as desk
+    from byleave.deploy import enroller as desk
+    from byleave.deploy.enrol import read_file
 
     at = load_installation()
     key = open_key(at, officer, passphrase_file)()
-    replace_file(out, desk.approve(at, desk.read_file(application), subject, team, key, days), mode=0o644)
+    replace_file(out, desk.approve(at, read_file(application), subject, team, key, days), mode=0o644)
     say({"bundle": str(out)}, f"Carry {out} back to the device: byleave endpoint install {out.name}", as_json)
 
 

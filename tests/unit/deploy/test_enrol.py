@@ -25,7 +25,7 @@ from byleave.core.dsse import load_envelope
 from byleave.core.errors import ByleaveError, Forged, Misconfigured, Refused
 from byleave.core.keys import public_hex, read_hpke_key, read_signing_key, recipient
 from byleave.core.settings import Installation, load_installation
-from byleave.deploy import enrol, pki
+from byleave.deploy import enrol, enroller, pki
 from byleave.producers.renewal import ASK_MS, LOOK_MS, Renewal
 
 DAY_MS = 86_400_000
@@ -306,9 +306,9 @@ def test_the_key_of_one_person_is_not_taken_for_another(desk: Installation, devi
     enrol.install(device, NAME, json.dumps(first).encode())
     knowledge.learn("control.enrolment.v1", first["enrolment"].encode())
     second = load(enrol.Application, load_envelope(enrol.enrol(device, "ep-8", pin_of(desk), None)).body)
-    enrol._check_free(knowledge, second, "person-7")
+    enroller._check_free(knowledge, second, "person-7")
     with pytest.raises(Refused) as caught:
-        enrol._check_free(knowledge, second, "person-8")
+        enroller._check_free(knowledge, second, "person-8")
     assert caught.value.reason == "taken"
 
 
