@@ -16,15 +16,14 @@ from cryptography.exceptions import InvalidSignature, InvalidTag, UnsupportedAlg
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
-from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 from cryptography.x509.oid import NameOID
 
+from byleave.core.envelope import SUITE
 from byleave.core.errors import Forged, Misconfigured
 from byleave.core.keys import create_private, read_private, replace_file
 from byleave.core.topics import ENDPOINT
 
 VALID_DAYS = 30
-_SUITE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 _BYTES_MAX = 16_384
 
 
@@ -62,7 +61,7 @@ def requested_key(unverified: str, name: str) -> ec.EllipticCurvePublicKey:
 def seal(certificate: bytes, authority: bytes, recipient: X25519PublicKey, asked: str) -> str:
     """Certificate and authority, for the one that asked; `asked` is the digest of its request. Base64. Raises Forged."""
     try:
-        return base64.b64encode(_SUITE.encrypt(certificate + authority, recipient, _info(asked))).decode()
+        return base64.b64encode(SUITE.encrypt(certificate + authority, recipient, _info(asked))).decode()
     except ValueError:  # a point of low order: there is no secret with it
         raise Forged("a receipt key that nothing can be sealed to", reason="bad-key") from None
 
@@ -70,7 +69,7 @@ def seal(certificate: bytes, authority: bytes, recipient: X25519PublicKey, asked
 def unseal(sealed: str, key: X25519PrivateKey, asked: str) -> tuple[bytes, bytes]:
     """What `seal` was given: still to be checked. Raises Forged."""
     try:
-        found = x509.load_pem_x509_certificates(_SUITE.decrypt(base64.b64decode(sealed, validate=True), key, _info(asked)))
+        found = x509.load_pem_x509_certificates(SUITE.decrypt(base64.b64decode(sealed, validate=True), key, _info(asked)))
         own, authority = (one.public_bytes(serialization.Encoding.PEM) for one in found)
     except (InvalidTag, ValueError, TypeError):
         raise Forged("a certificate that is not sealed to this endpoint, or not as it was issued", reason="malformed") from None

@@ -22,12 +22,11 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 
 from byleave.control import trust
 from byleave.control.documents import Enrolment, Root, digest, load
 from byleave.core.dsse import load_envelope
-from byleave.core.envelope import Randomness
+from byleave.core.envelope import SUITE, Randomness
 from byleave.core.errors import Forged, Misconfigured, Refused
 from byleave.core.keys import KEY_BYTES, public_hex, recipient, verify_key
 
@@ -39,7 +38,6 @@ CONCERNS_MAX, RECIPIENTS_MAX = 10_000, 16
 """How many are kept in mind, for how many recipients."""
 DAILY_MAX = 5
 """Of one endpoint; readers refuse those after them."""
-_SUITE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 _ONCE = bytes(12)
 """A nonce: each key here seals one text."""
 
@@ -113,7 +111,7 @@ def seal(root: Root, endpoint: str, device: Ed25519PrivateKey, text: str, now_ms
     said = Raised(root.site, endpoint, key, public_hex(X25519PrivateKey.from_private_bytes(reply)), text, now_ms)
     info = _info(root.site, key)
     sealed = AESGCM(secret).encrypt(_ONCE, _padded(trust.sign(said, [device]), PADDED_BYTES), info)
-    wraps = (Wrap(r.name, _text(_SUITE.encrypt(secret, recipient(r.key), info))) for r in root.recipients)
+    wraps = (Wrap(r.name, _text(SUITE.encrypt(secret, recipient(r.key), info))) for r in root.recipients)
     document = trust.sign(Concern(root.site, key, now_ms // HOUR_MS * HOUR_MS, tuple(wraps), _text(sealed)), [signer])
     return Sealed(document, digest(load_envelope(document).body), key, reply)
 
@@ -123,7 +121,7 @@ def unseal(enrolments: Mapping[str, Enrolment], concern: Concern, key: X25519Pri
     info = _info(concern.site, concern.key)
     for wrap in concern.wraps:
         try:
-            secret = _SUITE.decrypt(_bytes(wrap.sealed), key, info)
+            secret = SUITE.decrypt(_bytes(wrap.sealed), key, info)
             signed = _unpadded(AESGCM(secret).decrypt(_ONCE, _bytes(concern.sealed), info))
         except (InvalidTag, ValueError):
             continue  # another recipient's
@@ -154,7 +152,7 @@ def answer(site: str, named: str, raised: Raised, text: str, now_ms: int) -> Ans
     if not text.strip() or len(text) > TEXT_CHARS_MAX or len(text.encode(errors="replace")) > TEXT_BYTES_MAX:
         raise Misconfigured(f"answer in 1 to {TEXT_CHARS_MAX} characters ({TEXT_BYTES_MAX} bytes)")
     try:
-        sealed = _SUITE.encrypt(_padded(text.encode(), ANSWER_BYTES), recipient(raised.reply), _info(site, named))
+        sealed = SUITE.encrypt(_padded(text.encode(), ANSWER_BYTES), recipient(raised.reply), _info(site, named))
     except ValueError:  # a point of low order: there is no secret with it
         raise Forged("a concern that names no key for its answer", reason="malformed") from None
     return Answer(site, named, now_ms, _text(sealed))
@@ -163,7 +161,7 @@ def answer(site: str, named: str, raised: Raised, text: str, now_ms: int) -> Ans
 def open_answer(given: Answer, reply: X25519PrivateKey) -> str:
     """What was answered. Raises Forged if whoever wrote it had not read the concern."""
     try:
-        return _unpadded(_SUITE.decrypt(_bytes(given.sealed), reply, _info(given.site, given.concern))).decode()
+        return _unpadded(SUITE.decrypt(_bytes(given.sealed), reply, _info(given.site, given.concern))).decode()
     except (InvalidTag, ValueError):
         raise Forged("an answer by somebody who has not read the concern", reason="unknown-key") from None
 

@@ -44,7 +44,8 @@ GROUPS = {"pointer": "pointer_columns", "text": "text_columns"}
 EARLIER = {"text": "text_columns.4"}
 """What endpoints of the version before write a group in. A ciphertext opens only under the schema that it was sealed under."""
 
-_SUITE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
+SUITE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
+"""The one suite of HPKE (RFC 9180) for all that is sealed to somebody."""
 
 Randomness = Callable[[int], bytes]
 
@@ -81,7 +82,7 @@ class ContentKey:
 def fresh_key(binding: Binding, recipient: X25519PublicKey, now_ms: int, random_bytes: Randomness) -> ContentKey:
     """A new content key wrapped to `recipient`."""
     key = random_bytes(KEY_BYTES)
-    return ContentKey(_SUITE.encrypt(key, recipient, binding.info()), _ciphers(key), now_ms)
+    return ContentKey(SUITE.encrypt(key, recipient, binding.info()), _ciphers(key), now_ms)
 
 
 def seal_group(key: ContentKey, group: str, counter: int, header: bytes, plain: bytes) -> bytes:
@@ -123,7 +124,7 @@ class Opener:
         if len(wrap) != WRAP_BYTES:
             raise Forged(f"wrap of {len(wrap)} bytes, expected {WRAP_BYTES}", reason="malformed")
         try:
-            content = _SUITE.decrypt(wrap, key, info)
+            content = SUITE.decrypt(wrap, key, info)
         except (InvalidTag, ValueError):
             raise Forged("the content key does not open for this header", reason="moved-ciphertext") from None
         if len(content) != KEY_BYTES:

@@ -19,10 +19,10 @@ from collections.abc import Iterable
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
-from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 
 from byleave.core import codec, dsse
 from byleave.core.codec import Record
+from byleave.core.envelope import SUITE
 from byleave.core.errors import Broken, Forged, Refused
 
 RECEIPT_TYPE = "application/vnd.byleave.receipt.v1"
@@ -33,8 +33,6 @@ PLAIN_BYTES = 2_048
 SEALED_BYTES = PLAIN_BYTES + 48
 """HPKE encapsulation (32) and tag (16)."""
 COUNTS_BYTES_MAX = 65_536
-
-_SUITE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 
 
 def record_key(site: str, to: X25519PublicKey, hour_ms: int) -> bytes:
@@ -51,7 +49,7 @@ def seal_receipt(site: str, to: X25519PublicKey, counts: Record, signer: Ed25519
     hour_ms = counts["hour_ms"]
     key = record_key(site, to, hour_ms)
     try:
-        sealed = _SUITE.encrypt(_padded(counts), to, _info(key, hour_ms))
+        sealed = SUITE.encrypt(_padded(counts), to, _info(key, hour_ms))
     except ValueError:  # a point of low order: there is no secret with it
         raise Refused("a receipt key that nothing can be sealed to", reason="bad-key") from None
     signature = dsse.sign(signer, RECEIPT_TYPE, key, _hour(hour_ms), sealed)
@@ -76,7 +74,7 @@ def open_receipt(
     if len(sealed) != SEALED_BYTES:
         raise Forged(f"a receipt of {len(sealed)} bytes, expected {SEALED_BYTES}", reason="malformed")
     try:
-        plain = _SUITE.decrypt(sealed, key, _info(name, hour_ms))
+        plain = SUITE.decrypt(sealed, key, _info(name, hour_ms))
     except (InvalidTag, ValueError):
         raise Forged("the receipt does not open with this endpoint's key", reason="moved-ciphertext") from None
     counts = _unpadded(plain)
