@@ -262,7 +262,9 @@ class Partition:
                 self._end_drifted(examined.batch.header, stream, emit)
         value = refusal(reason, "REDACTOR", received, endpoint, examined.batch.header if examined else None)
         emit(Output(REFUSED_TOPIC, None, endpoint.encode(), value))
+        heard_ms = stream.append_ms if examined is None and stream.open else received.append_ms
         self._decided(endpoint, Origin.of(received), stream)
+        stream.append_ms = heard_ms  # what others write in its name does not keep what it typed waiting
         self.tally.counts["refused", "redactor", reason] += 1
 
     def _end_drifted(self, header: RawHeader, stream: Stream, emit: Emit) -> None:

@@ -333,6 +333,17 @@ def test_a_destroyed_key_refuses_the_day_and_another_denial_stops_the_redactor(s
         bench.offer(received("ep-a", endpoint.seal(HELLO), 1, NOW_MS))
 
 
+def test_what_others_write_in_an_endpoints_name_does_not_keep_its_session_open(bench: Bench, site: Site) -> None:
+    """An endpoint may write under any key. What it has typed before it vanished is held no longer for that."""
+    gone, other = Endpoint(site, "ep-a", b"s" * 16), Endpoint(site, "ep-b", b"t" * 16)
+    bench.offer(received("ep-a", gone.seal(HELLO), 0, NOW_MS))
+    for n, value in enumerate((b"junk", other.seal(HELLO), b""), 1):
+        bench.offer(received("ep-a", value, n, NOW_MS + n * LATE_MS // 2))
+    sweep(bench, NOW_MS + LATE_MS + 1)
+    assert not bench.partition.endpoints["ep-a"].open
+    assert [refusal["reason"] for refusal in bench.refusals()] == ["truncated", "wrong-key", "truncated"]
+
+
 def test_an_endpoint_that_vanished_is_closed_by_the_partitions_time_and_later_forgotten(bench: Bench, site: Site) -> None:
     gone, there = Endpoint(site, "ep-a", b"s" * 16), Endpoint(site, "ep-b", b"t" * 16)
     typed = [HELLO[0], *(KeyEvent(0, BASE_MS + 1100 + n * 100, Kind.PRESS, c) for n, c in enumerate("the report zq"))]
