@@ -69,7 +69,7 @@ def withdraw(at: Installation, endpoint: str) -> dict[str, Any]:
 
 
 def _speak(at: Installation, endpoint: str, manifest: str, *, given: bool) -> dict[str, Any]:
-    enrolment = _enrolment(at, endpoint)
+    enrolment = enrolment_of(at, endpoint)
     try:
         after_ms = _last(at.home, endpoint).at_ms + 1
     except Refused:
@@ -93,16 +93,12 @@ def _speak(at: Installation, endpoint: str, manifest: str, *, given: bool) -> di
     return {"endpoint": endpoint, "manifest": manifest, "given": given, "at_ms": said.at_ms}
 
 
-def subject_of(at: Installation, endpoint: str) -> str:
-    """Whose endpoint it is, by its enrolment. Raises Forged, Refused, Misconfigured."""
-    return _enrolment(at, endpoint).subject
-
-
 def _enrolment_file(home: Path, endpoint: str) -> Path:
     return home / "endpoints" / endpoint / "enrolment.dsse"
 
 
-def _enrolment(at: Installation, endpoint: str) -> Enrolment:
+def enrolment_of(at: Installation, endpoint: str) -> Enrolment:
+    """The enrolment that lies here, by the root that is trusted here. Raises Forged, Refused, Misconfigured, OSError."""
     root = pinned_root(at.home, at.site)
     return trust.verify(root, "enrol", Enrolment, _enrolment_file(at.home, endpoint).read_bytes(), site=at.site)[0]
 

@@ -113,8 +113,7 @@ def status(at: Installation, name: str) -> tuple[dict[str, Any], int]:
     """Whether it captures, and if not why, in one sentence; and the exit code. Reads this device's own files only."""
     folder = at.home / "endpoints" / name
     try:
-        root = pinned_root(at.home, at.site)
-        enrolment = trust.verify(root, "enrol", Enrolment, (folder / "enrolment.dsse").read_bytes(), site=at.site)[0]
+        enrolment = consenting.enrolment_of(at, name)
         ends_ms = certificates.life((at.pki / f"{name}.crt.pem").read_bytes())[1]
         days = (min(ends_ms, enrolment.until_ms) - wall_ms()) // fleet.DAY_MS
         if days < 0:

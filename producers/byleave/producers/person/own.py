@@ -120,7 +120,7 @@ def erase(at: Installation, endpoint: str) -> dict[str, Any]:
         missed.append(f"here: {error if isinstance(error, ByleaveError) else type(error).__name__}")
     if not was_paused:
         pause.lift(folder)
-    subject = consenting.subject_of(at, endpoint)
+    subject = consenting.enrolment_of(at, endpoint).subject
     try:
         with closing(KeyringClient(at.keyring, at.certificate("enrol"))) as keyring:
             gone = keyring.destroy(subject, None)

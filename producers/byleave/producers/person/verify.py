@@ -25,9 +25,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from byleave.control import desk, trust
 from byleave.control.bootstrap import pinned_root
-from byleave.control.consenting import read_offer
+from byleave.control.consenting import enrolment_of, read_offer
 from byleave.control.deciding import kept_roots
-from byleave.control.documents import Enrolment, Release, digest
+from byleave.control.documents import Release, digest
 from byleave.control.knowledge import Knowledge
 from byleave.control.versions import own_version
 from byleave.core.clock import wall_ms
@@ -157,8 +157,7 @@ def root(own: Own) -> Answer:
 
 def enrolment(own: Own) -> Answer:
     """This endpoint is enrolled by the root's own role, with the keys that lie here, and for the person whose key lies here."""
-    trusted = pinned_root(own.at.home, own.at.site)
-    given, _ = trust.verify(trusted, "enrol", Enrolment, (own.folder / "enrolment.dsse").read_bytes(), site=own.at.site)
+    given = enrolment_of(own.at, own.endpoint)
     person = read_signing_key(own.at.home / "people" / given.subject / "person.key")
     keys = (public_hex(read_signing_key(own.folder / "device.key")), public_hex(person))
     if (given.endpoint, given.key, given.person_key) != (own.endpoint, *keys):
