@@ -104,10 +104,12 @@ def _values(role: Role, credential: str) -> dict[str, object]:
 
 
 def prometheus(roles: Iterable[Role]) -> str:
-    """Scrapes every role on loopback; a machine that runs only some of them drops the other jobs."""
+    """Scrapes every server's role on loopback; a machine that runs only some of them drops the other jobs. A person's agent
+    answers their own account alone."""
     jobs = [
         {"job_name": f"byleave-{role.name}", "static_configs": [{"targets": [f"127.0.0.1:{role.metrics_port}"]}]}
         for role in roles
+        if role.where == "server"
     ]
     settings = {"scrape_interval": "5s", "evaluation_interval": "5s"}
     return _documents([{"global": settings, "rule_files": ["alerts.yml"], "scrape_configs": jobs}])

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -69,13 +70,26 @@ GRANTS = _counter("grants", "Session requests answered, by outcome.", "outcome")
 PROGRESS = _gauge("last_progress_seconds", "Unix time at which this process last did useful work: a watchdog compares it.")
 
 
-def serve(port: int, ready: Callable[[], bool], alive: Callable[[], bool]) -> ThreadingHTTPServer:
-    """`/metrics`, `/livez` and `/readyz` on loopback; port 0 takes any free one. The caller shuts it down."""
+Admits = Callable[[Any, Any], bool]
+"""Whether a connection, by its socket and the address at its other end, is answered."""
+
+
+def anybody(_: Any, __: Any) -> bool:
+    return True
+
+
+def serve(port: int, ready: Callable[[], bool], alive: Callable[[], bool], admits: Admits = anybody) -> ThreadingHTTPServer:
+    """`/metrics`, `/livez` and `/readyz` on loopback; port 0 takes any free one. The caller shuts it down.
+
+    Refuses whom it does not admit, and another name than loopback's: a web page could have been led here by its own.
+    """
 
     class Health(BaseHTTPRequestHandler):
         def do_GET(self) -> None:  # the name is the library's
             checks = {"/livez": alive, "/readyz": ready}
-            if self.path == "/metrics":
+            if self.headers.get("Host", "localhost").split(":")[0] not in ("127.0.0.1", "localhost"):
+                self._answer(403, b"not here\n")
+            elif self.path == "/metrics":
                 self._answer(200, generate_latest(REGISTRY))
             elif self.path in checks:
                 fine = checks[self.path]()
@@ -94,6 +108,7 @@ def serve(port: int, ready: Callable[[], bool], alive: Callable[[], bool]) -> Th
             """Silent: a request line is nobody's business."""
 
     server = _Server(("127.0.0.1", port), Health)
+    server.admits = admits
     threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
     return server
 
@@ -102,6 +117,10 @@ class _Server(ThreadingHTTPServer):
     """As the library's, which wakes up twice a second to see whether it is to end; this one sleeps until somebody asks."""
 
     _over = False
+    admits: Admits = staticmethod(anybody)
+
+    def verify_request(self, request: Any, client_address: Any) -> bool:
+        return self.admits(request, client_address)
 
     def serve_forever(self, poll_interval: float = 0.5) -> None:  # noqa: ARG002 - the library's parameter
         while not self._over:

@@ -53,9 +53,11 @@ class Role:
         return self._stopped
 
     @contextmanager
-    def served(self, ready: Callable[[], bool], alive: Callable[[], bool]) -> Iterator[Callable[[], None]]:
+    def served(
+        self, ready: Callable[[], bool], alive: Callable[[], bool], admits: metrics.Admits = metrics.anybody
+    ) -> Iterator[Callable[[], None]]:
         """Answers /metrics, /readyz and /livez meanwhile. What it yields says the ready line, the first time it is called."""
-        server = metrics.serve(self.installation.metrics_port, ready, alive)
+        server = metrics.serve(self.installation.metrics_port, ready, alive, admits)
         self._port = server.server_address[1]
         try:
             yield self._say_ready

@@ -45,6 +45,7 @@ from byleave.producers.own_files import own_digest
 from byleave.producers.person import pause
 from byleave.producers.person.account import kept_days
 from byleave.producers.person.attendant import Attendant
+from byleave.producers.person.page import ours
 from byleave.producers.renewal import OLD_MS, Renewal
 from byleave.producers.spool import Spool
 from byleave.producers.voice import Voice
@@ -261,6 +262,11 @@ def build_source(text: str, speed: float) -> Source:
     raise Misconfigured(f"no source {text}: use x11, pynput, replay:<recording> or canary[:<seed>]")
 
 
+def numbers_for(source: Source) -> metrics.Admits:
+    """Who may read this process's metrics: of a person, nobody else; they tell when and how much somebody types."""
+    return ours if isinstance(source, LiveSource) else metrics.anybody
+
+
 OPTIONS: role.Options = {
     "--endpoint": {"required": True, "help": "name of this endpoint, as on its certificate"},
     "--source": {"default": "x11", "help": "x11, pynput (this screen), replay:<recording> or canary[:<seed>]"},
@@ -283,7 +289,9 @@ def _work(running: role.Role, options: Namespace) -> None:
         source.pause_by(options.pause_keys, str(running.installation.home / "endpoints" / options.endpoint / pause.NAME))
     process = Process(running.installation, options.endpoint, source, running.stopped)
     with running.served(
-        ready=lambda: process.caught_up and process.fresh, alive=lambda: boot_ms() - process.turned_ms < TURN_MS_MAX
+        ready=lambda: process.caught_up and process.fresh,
+        alive=lambda: boot_ms() - process.turned_ms < TURN_MS_MAX,
+        admits=numbers_for(source),
     ) as ready:
         try:
             process.person.listen()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -63,6 +65,24 @@ def test_it_says_once_that_it_is_ready_answers_for_its_health_and_ends_when_told
         urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=10)
     process.send_signal(number)
     assert ended(process) == (0, "", "")
+
+
+def test_who_is_not_admitted_or_comes_by_another_name_gets_no_number(role: Role, capsys: pytest.CaptureFixture[str]) -> None:
+    admitted = [True, True, False]
+    with role.served(lambda: True, lambda: True, admits=lambda *_: not admitted or admitted.pop(0)) as ready:
+        ready()
+        port = json.loads(capsys.readouterr().out)["metrics_port"]
+
+        def asked(host: str) -> int:
+            with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as talk:
+                talk.request("GET", "/metrics", headers={"Host": host})
+                with talk.getresponse() as answer:
+                    return answer.status
+
+        assert asked(f"127.0.0.1:{port}") == 200
+        assert asked(f"example.org:{port}") == 403, "a page whose name was led to this machine"
+        with pytest.raises((http.client.HTTPException, ConnectionError)):
+            asked(f"127.0.0.1:{port}")
 
 
 @pytest.mark.parametrize(

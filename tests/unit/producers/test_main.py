@@ -18,8 +18,9 @@ from byleave.producers.gate import Answer
 from byleave.producers.hooks.canary import canary
 from byleave.producers.hooks.live import LiveSource
 from byleave.producers.inquiries import ask
-from byleave.producers.main import TOPICS, Process
+from byleave.producers.main import TOPICS, Process, numbers_for
 from byleave.producers.own_files import own_digest
+from byleave.producers.person.page import ours
 
 NOW_MS = 1_800_000_000_000
 
@@ -196,3 +197,8 @@ def test_the_log_which_others_may_read_does_not_tell_a_pause_from_sleep(home: Pa
     running.report()
     assert lines == ["gate {'state': 'UNREAD'}"]
     running.close()
+
+
+def test_the_numbers_of_a_persons_agent_are_for_their_account_alone() -> None:
+    assert numbers_for(LiveSource({})) is ours
+    assert numbers_for(canary())(None, None), "nobody types there"

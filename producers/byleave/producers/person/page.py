@@ -175,8 +175,7 @@ class _Server(ThreadingMixIn, TCPServer):  # an HTTPServer asks DNS for its own 
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
         """Fewer than THREADS_MAX others, and this account's, where the kernel tells."""
-        address, port = client_address  # each address of loopback has ports of its own
-        return len(self.talks) < THREADS_MAX and address == "127.0.0.1" and ours(request.getsockname()[1], port)
+        return len(self.talks) < THREADS_MAX and ours(request, client_address)
 
     def process_request(self, request: Any, client_address: Any) -> None:
         self.talks[request] = time.monotonic() + TALK_S
@@ -308,8 +307,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
 
-def ours(here: int, there: int) -> bool:
-    """Whether the loopback connection from port `there` is of this account; True where no kernel tells (not Linux)."""
+def ours(connection: Any, client_address: Any) -> bool:
+    """Whether a connection to 127.0.0.1 is of this account; True where no kernel tells (not Linux)."""
+    (address, there), here = client_address, connection.getsockname()[1]
+    if address != "127.0.0.1":  # each address of loopback has ports of its own
+        return False
     if not _CONNECTIONS.exists():
         return True
     ends = f"0100007F:{there:04X}", f"0100007F:{here:04X}"
