@@ -43,8 +43,7 @@ def raise_concern(at: Installation, endpoint: str, text: str) -> dict[str, Any]:
 
 def raised_here(at: Installation, endpoint: str) -> list[dict[str, Any]]:
     """The concerns of this endpoint, and what was answered. Raises Transient, Refused."""
-    with closing(desk.open_watch(at, endpoint, ENDPOINT, ("control.answer.v1",))) as watch:
-        answers = desk.read_all(watch).knowledge.answers
+    answers = desk.read_now(at, endpoint, ENDPOINT, ("control.answer.v1",)).answers
     rows = []
     for path in sorted((at.home / "endpoints" / endpoint / "concerns").glob("*.key")):
         day, named = path.stem.split(".")

@@ -5,7 +5,6 @@ The local file comes first when something is taken back and last when it is give
 
 from __future__ import annotations
 
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,8 +42,7 @@ def endpoint_here(home: Path, name: str) -> str:
 def read_offer(at: Installation, endpoint: str) -> Offer:
     """What the state in force would collect at this endpoint. Raises Refused if nothing may run there; Transient."""
     wanted = ("control.state.v1", "control.manifest.v1", "control.beacon.v1")
-    with closing(desk.open_watch(at, endpoint, ENDPOINT, wanted)) as watch:
-        knowledge = desk.read_all(watch).knowledge
+    knowledge = desk.read_now(at, endpoint, ENDPOINT, wanted)
     knowledge.learn("control.enrolment.v1", _enrolment_file(at.home, endpoint).read_bytes())
     run = knowledge.leave(endpoint, wall_ms())
     if run is None:

@@ -75,6 +75,12 @@ def read_all(watch: ControlWatch, signed: dict[str, bytes] | None = None) -> Con
     return watch
 
 
+def read_now(at: Installation, principal: str, role: str = "", topics: Collection[str] = ()) -> Knowledge:
+    """What all that stands there now comes to. Raises as `open_watch` and `read_all`."""
+    with closing(open_watch(at, principal, role, topics)) as watch:
+        return read_all(watch).knowledge
+
+
 def publish(installation: Installation, principal: str, records: Iterable[tuple[str, bytes, bytes | None]]) -> None:
     """Writes (topic, key, value) as a principal; returns when the broker has them. Raises Transient, Refused, Broken."""
     answers: list[bool] = []

@@ -88,19 +88,18 @@ def publish_missing(at: Installation) -> list[str]:
 
     What is older than what the site knows stays here: an old state must never become a topic's newest record.
     """
-    watch = desk.read_all(desk.open_watch(at, PRINCIPAL))
-    watch.close()
+    knowledge = desk.read_now(at, PRINCIPAL)
     published = []
     for topic, key, value in documents_to_publish(at.home):
-        before = _known(watch.knowledge)
+        before = _known(knowledge)
         try:
-            watch.knowledge.learn(topic, value)
+            knowledge.learn(topic, value)
         except (Refused, Forged) as error:
-            followed = watch.knowledge.state and topic in ("control.state.v1", "control.manifest.v1")
+            followed = knowledge.state and topic in ("control.state.v1", "control.manifest.v1")
             if followed or error.reason == "rolled-back":
                 continue  # replaced by now, or of a root that is no more: what is in force was signed since
             raise
-        if _known(watch.knowledge) != before:
+        if _known(knowledge) != before:
             desk.publish(at, WRITERS.get(topic, "enrol"), [(topic, key, value)])
             published.append(topic)
     return published

@@ -46,8 +46,7 @@ def approve(
         raise Misconfigured("endpoint, --subject and --team are pseudonyms of [a-z0-9._-], never names")
     if asks.root not in roots:
         raise Refused("the device pinned a root that is not this site's", reason="wrong-root")
-    with closing(desk.open_watch(at, fleet.ENROLLER)) as watch:
-        knowledge = desk.read_all(watch).knowledge
+    knowledge = desk.read_now(at, fleet.ENROLLER)
     _check_free(knowledge, asks, subject)
     now, until_ms = dt.datetime.now(dt.UTC), wall_ms() + days * fleet.DAY_MS
     until = dt.datetime.fromtimestamp(until_ms / 1000, dt.UTC)
@@ -70,8 +69,7 @@ def answer(at: Installation, key: Ed25519PrivateKey) -> dict[str, list[str]]:
     Gives who was renewed, let go, refused, and whose word was passed on. Raises Transient, Refused, Misconfigured.
     """
     published = set(desk.readable(fleet.ENROLLER)) - {*_ASKS}
-    with closing(desk.open_watch(at, fleet.ENROLLER, topics=published)) as watch:
-        knowledge = desk.read_all(watch).knowledge
+    knowledge = desk.read_now(at, fleet.ENROLLER, topics=published)
     done: dict[str, list[str]] = {"renewed": [], "left": [], "passed on": [], "refused": []}
     before = dict(knowledge.consents)
     asked, words, answered = _asked(at, knowledge)

@@ -87,8 +87,7 @@ def revoke(at: Installation, endpoint: str, reason: str, key: Ed25519PrivateKey)
     """
     if not reason.strip() or len(reason) > 500:
         raise Misconfigured("--reason must say why, in at most 500 characters")
-    with closing(desk.open_watch(at, ENROLLER)) as watch:
-        knowledge = desk.read_all(watch).knowledge
+    knowledge = desk.read_now(at, ENROLLER)
     if endpoint not in knowledge.enrolments or endpoint in pki.service_names():
         raise Refused(f"no endpoint {endpoint[:63]} was ever enrolled", reason="unknown-endpoint")
     since_ms = min(now_ms := wall_ms(), knowledge.revoked.get(endpoint, now_ms))  # said again, it begins no later

@@ -60,8 +60,7 @@ def open_ring(at: Installation, version: str, percent: int, *, refused_max: int,
     """Opens the next ring, and names who is in it and who is new. If it raises (Refused, Misconfigured, Transient), none."""
     if not is_version(version) or not 1 <= percent <= 100:
         raise Misconfigured("--version is up to four numbers with dots between; --ring is 1 to 100 percent")
-    with closing(desk.open_watch(at, PRINCIPAL)) as watch:
-        knowledge = desk.read_all(watch).knowledge
+    knowledge = desk.read_now(at, PRINCIPAL)
     names = sorted(knowledge.enrolments.keys() - knowledge.revoked.keys())
     path, now_ms = at.home / "fleet" / f"rollout-{version}.json", wall_ms()
     rings = _rings(path)
