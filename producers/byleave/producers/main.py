@@ -104,7 +104,7 @@ class Process:
         self._source = source
         self._reported_ms = 0
         self._told, self._shown = "", False
-        self._wait_s, self._awake_ms = WAIT_S, -AWAKE_MS
+        self._awake_ms = -AWAKE_MS
         self._log = structlog.get_logger()
         self.turned_ms = boot_ms()
         others = {**self._receipts.questions, "digest": lambda _: {"digest": files}}
@@ -123,7 +123,7 @@ class Process:
         """One turn of the loop: hear, decide, collect, send, report."""
         count, paused = self.agent.observed, self.person.paused
         self._awake_ms = boot_ms() if count else self._awake_ms
-        rest_s = self._wait_s if self.turned_ms - self._awake_ms > AWAKE_MS else min(self._wait_s, AWAKE_S)
+        rest_s = WAIT_S if self.turned_ms - self._awake_ms > AWAKE_MS else min(WAIT_S, AWAKE_S)
         heard = [] if paused else self._pump(0.0 if count >= POLL_EVENTS_MAX else BUSY_S if count else rest_s)
         self.agent.hear(heard)
         kept = self._kept.keep_floor(self.knowledge.epoch_floor)
@@ -271,7 +271,7 @@ OPTIONS: role.Options = {
     "--endpoint": {"required": True, "help": "name of this endpoint, as on its certificate"},
     "--source": {"default": "x11", "help": "x11, pynput (this screen), replay:<recording> or canary[:<seed>]"},
     "--speed": {"type": float, "default": 1.0, "help": "how many times faster than real to replay"},
-    "--pause-keys": {"default": chord.DEFAULT, "help": "what pauses capture, pressed anywhere"},
+    "--pause-keys": {"default": chord.DEFAULT, "help": "what pauses capture, pressed anywhere while it captures"},
     "--once": {"action": "store_true", "help": "end when the source is exhausted and all is acknowledged"},
 }
 
