@@ -461,7 +461,8 @@ def test_nothing_is_lost_at_five_thousand_events_a_second(started: Screen, secon
 
 
 def test_what_a_full_pipe_refuses_is_counted_and_the_focus_is_told_again(started: Screen) -> None:
-    command = [sys.executable, "-c", FLOOD, "15000", "4"]
+    # Beyond what it can work off, pynput loses events that it never told of.
+    command = [sys.executable, "-c", FLOOD, *(("15000", "4") if started.hook == "x11" else ("9000", "7"))]
     hand = subprocess.run(command, capture_output=True, env=started.environment, check=True)  # nobody reads the pipe meanwhile
     sent, lost = int(hand.stdout.split()[0]), 0
 
