@@ -43,6 +43,7 @@ PAGE = b"""<input id=a autofocus><input id=b type=password><script>
 addEventListener("keydown", (e) => {
   if (e.key.length > 2 && !/Tab|Enter/.test(e.key)) e.preventDefault();
   if (e.key === "F2") document.getElementById("b").type = "text";
+  if (e.key === "PageUp") document.activeElement.type = "password";
   if (e.key === "F4") document.getElementById("a").focus();
   if (e.key === "F7") document.body.append(Object.assign(document.createElement("iframe"), {src: "http://wiki.example/"}));
   if (e.key === "F8") document.querySelector("iframe").focus();
@@ -201,6 +202,11 @@ def browser(tmp_path: Path) -> Iterator[Browser]:
 
 def test_of_all_that_is_typed_into_a_browser_only_the_agreed_site_is_captured(browser: Browser) -> None:
     browser.work("314159")
+    browser.press("key", "Prior", "type", "--delay", "20", "it became a password field under the hands")
+    browser.until(lambda: browser.site() is None)
+    browser.decided()
+    browser.go("crm.example")
+    browser.work("27")
     browser.keys("key", "Tab")
     browser.until(lambda: browser.site() is None)
     browser.type("hunter2")

@@ -39,14 +39,14 @@
     }
   }
 
-  function look(ticked) {
+  function look() {
     clearTimeout(again);
     const now = Date.now();
     jammed ||= said && now - awakeAt > TICK_MS + LATE_MS;
     awakeAt = now;
     const due = now - toldAt >= AGAIN_MS || jammed;
-    const yes = due || !ticked ? here() : said;
-    if (yes) again = setTimeout(look, TICK_MS, true);
+    const yes = here(); // at each tick: a field may become one for passwords while it has the keyboard, and no event tells
+    if (yes) again = setTimeout(look, TICK_MS);
     if (yes !== said || (due && yes)) say(yes, now);
     said = yes;
   }
@@ -66,7 +66,7 @@
   }
 
   for (const event of ["focus", "blur", "focusin", "focusout", "pageshow", "pagehide", "visibilitychange"]) {
-    addEventListener(event, () => { look(false); queueMicrotask(look); }, true); // at "focusout", where it goes is not known yet
+    addEventListener(event, () => { look(); queueMicrotask(look); }, true); // at "focusout", where it goes is not known yet
   }
-  look(false);
+  look();
 })();
