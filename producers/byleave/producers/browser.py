@@ -12,6 +12,7 @@ Promises  an event passes under a site only once the same source has said afterw
 from __future__ import annotations
 
 import re
+import threading
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import replace
@@ -21,11 +22,11 @@ from byleave.core.errors import Forged
 from byleave.core.events import Kind, Window
 from byleave.producers.hooks.source import POLL_EVENTS_MAX, Observed
 
-BROWSERS = frozenset({
-    "brave-browser", "chromium", "chromium-browser", "firefox", "firefox-esr", "google-chrome", "google-chrome-beta",
-    "librewolf", "microsoft-edge", "microsoft-edge-beta", "navigator", "opera", "vivaldi-stable",
-})  # fmt: skip
-"""By their window classes, lower case."""
+_BROWSERS = re.compile(
+    r"(brave-browser|chromium|epiphany|firefox|google-chrome|librewolf|microsoft-edge|opera|tor[ -]browser|vivaldi|waterfox)"
+    r"([-_. ].*)?|navigator|org\.gnome\.epiphany"
+)
+"""By their window classes, lower case, with whatever a channel or a package puts behind them."""
 STALE_MS = 2_000
 """The extension repeats itself twice a second while a page has the keyboard."""
 WAITING_MAX, NEWS_MAX, SOURCES_MAX = 16_384, 256, 8
@@ -38,7 +39,7 @@ Word = tuple[int, int, int, str]
 
 
 def is_browser(window: Window | None) -> bool:
-    return window is not None and window.app.lower() in BROWSERS
+    return window is not None and _BROWSERS.fullmatch(window.app.lower()) is not None
 
 
 class BrowserSites:
@@ -46,6 +47,7 @@ class BrowserSites:
 
     def __init__(self) -> None:
         self._inbox: deque[Word] = deque(maxlen=NEWS_MAX)
+        self._hearing = threading.Lock()
         self._sources: dict[int, tuple[int, int, str]] = {}
         self._heard_ms = 0
         self._whose: int | None = None
@@ -61,8 +63,9 @@ class BrowserSites:
         """A run window begins or ends: nothing of what waited is left, nor what was said, but that somebody spoke."""
         for queue in (self._waiting, self._news, self._sources):
             queue.clear()
-        while len(self._inbox) > 1:
-            self._inbox.popleft()
+        with self._hearing:
+            while len(self._inbox) > 1:
+                self._inbox.popleft()
         self._said = "" if self._said == "" else _DOUBT
         self._window, self._placed_ms, self._open = None, 0, window
 
@@ -74,11 +77,12 @@ class BrowserSites:
         """
         of, news = question.get("of"), question.get("news")
         for unverified in news if isinstance(news, list) else [None]:
-            if not self._open:
-                self._inbox.clear()
             match (of, unverified):
                 case (int(), [int(seq), int(at_ms), str(site)]) if _SITE.fullmatch(site):
-                    self._inbox.append((of, seq, min(at_ms, now_ms), site))
+                    with self._hearing:
+                        if not self._open:
+                            self._inbox.clear()
+                        self._inbox.append((of, seq, min(at_ms, now_ms), site))
                 case _:
                     raise Forged("a word of the browser has other fields", reason="malformed")
         return {}
@@ -86,8 +90,11 @@ class BrowserSites:
     def place(self, found: Iterable[Observed], settled_ms: int, now_ms: int) -> list[Observed]:
         """The events whose site is known, in order, at most POLL_EVENTS_MAX. `settled_ms`: the hook told all up to then."""
         self._waiting.extend(found)
-        while self._inbox:
-            self._take(self._inbox.popleft())
+        with self._hearing:
+            words = list(self._inbox)
+            self._inbox.clear()
+        for word in words:
+            self._take(word)
         silent = self._said and not self._news and now_ms - self._said_ms > STALE_MS
         if silent or len(self._waiting) > WAITING_MAX:
             self._give_up(self._said_ms)

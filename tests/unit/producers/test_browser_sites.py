@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from byleave.control.documents import Manifest
 from byleave.core.errors import Forged
 from byleave.core.events import Kind, Window
-from byleave.producers.browser import NEWS_MAX, SOURCES_MAX, STALE_MS, WAITING_MAX, BrowserSites
+from byleave.producers.browser import NEWS_MAX, SOURCES_MAX, STALE_MS, WAITING_MAX, BrowserSites, is_browser
 from byleave.producers.focus_hold import FocusHold
 from byleave.producers.hooks.source import FOCUS_HOLD_MS, POLL_EVENTS_MAX, Observed
 from byleave.producers.scope import Scope
@@ -242,3 +242,12 @@ def test_a_captured_key_lies_between_two_words_of_its_site_whatever_happens(step
             assert min((w for w in words if w[0] > at), default=(0, "lost"))[1] != "lost"
             assert {w for at_ms, w in words if abs(at_ms - at) < FOCUS_HOLD_MS} <= {"crm"}
             assert any(at_ms >= at + FOCUS_HOLD_MS for at_ms, _ in words)
+
+
+@pytest.mark.parametrize(
+    ("app", "is_one"),
+    [("google-chrome-unstable", True), ("firefox_firefox", True), ("Firefox Nightly", True), ("chromium-browser", True),
+     ("Navigator", True), ("firefoxy", False), ("editor", False), ("chrome-remote", False)],
+)  # fmt: skip
+def test_a_browser_is_known_by_its_class_whatever_channel_or_package_it_is_of(app: str, is_one: bool) -> None:
+    assert is_browser(Window(1, app)) is is_one
