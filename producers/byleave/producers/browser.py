@@ -91,10 +91,10 @@ class BrowserSites:
         """The events whose site is known, in order, at most POLL_EVENTS_MAX. `settled_ms`: the hook told all up to then."""
         self._waiting.extend(found)
         with self._hearing:
-            words = list(self._inbox)
+            heard = list(self._inbox)
             self._inbox.clear()
-        for word in words:
-            self._take(word)
+        for one in heard:
+            self._take(one)
         silent = self._said and not self._news and now_ms - self._said_ms > STALE_MS
         if silent or len(self._waiting) > WAITING_MAX:
             self._give_up(self._said_ms)
