@@ -171,7 +171,7 @@ def test_what_the_commands_refuse_they_say_in_one_sentence_and_nothing_is_publis
     ):
         said = room.byleave(*words, code=code)["said"]
         assert len(said.strip().splitlines()) == 1, said
-    watch = desk.read_all(desk.open_watch(room.at, "security"))
+    watch = desk.read_all(desk.open_watch(room.at, "beacon"))
     watch.close()
     assert (dict(watch.knowledge.halts), dict(watch.knowledge.consents)) == ({}, {})
     assert watch.knowledge.state is not None
@@ -187,7 +187,7 @@ def test_withdrawal_holds_on_this_machine_even_if_the_service_cannot_be_told(roo
     assert (folder / "consent.dsse").read_bytes() != before
     room.env["BYLEAVE_BOOTSTRAP"] = reachable
     room.byleave("me", "consent", "--endpoint", "ep-a", "--withdraw", "--json")
-    watch = desk.read_all(desk.open_watch(room.at, "security"))
+    watch = desk.read_all(desk.open_watch(room.at, "beacon"))
     watch.close()
     assert not watch.knowledge.consents["person-a"].given
 
