@@ -19,7 +19,7 @@ SHAPED = MODULES + sorted(path for folder in BESIDE for path in (ROOT / folder).
 FUNCTION_LINES_MAX = 60
 MODULE_LINES_MAX = 450
 CODE_LINES_MAX = 18_000
-"""Of the product, without blank lines, comments and docstrings: those are to be as long as they need. See docs/adr/0017."""
+"""Of the product, without blank lines, comments and docstrings: those are to be as long as they need. See docs/adr/0018."""
 
 # Written in two parts each, so that this file does not hold what it looks for.
 PLACES = ("pypi" + ".org", "python" + "hosted.org", "repo1." + "maven", "repo." + "maven", "crates" + ".io", "npm" + "js.org")
