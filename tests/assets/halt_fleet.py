@@ -690,9 +690,10 @@ def _die_with_parent() -> None:
 def run_agent(words: list[str]) -> int:
     """The product's agent, all of it, with a typist for a source."""
     from byleave.producers import main
+    from byleave.producers.person import attendant
 
     main.build_source = lambda _text, _speed: Typist({})
-    main.Indicator = lambda *_: None  # type: ignore[attr-defined,assignment]  # there is no screen that it could stand on
+    attendant.Indicator = lambda *_: None  # type: ignore[assignment,misc]  # there is no screen that it could stand on
     return main.main([*words, "--source", "typist"])
 
 
