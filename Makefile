@@ -19,8 +19,8 @@ python:
 demo: setup ## Run the whole way with three endpoints, halt it, and prove it (KEEP=1 leaves it running, JSON=1 ends with JSON).
 	@$(BIN)/byleave demo $(if $(filter 1,$(KEEP)),--keep) $(if $(filter 1,$(JSON)),--json)
 
-quick: python ## Run the unit, promise and house tests that need no broker and no display.
-	$(PYTEST) -n 2 tests/unit tests/promises tests/house -m "not broker and not display and not prove"
+quick: python ## Run the unit, promise and house tests that need no broker, no display and no second of their own.
+	$(PYTEST) -n 2 tests/unit tests/promises tests/house -m "not broker and not display and not prove and not slow"
 
 test: setup ## Run every test at a size that fits ten minutes on two cores.
 	$(PYTEST) -n 2 --dist loadfile -m "not prove"

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import random
 
+import pytest
+
 from bench.disguises import FRAMES, SHAPES, VALUES, _texts, disguised
 from byleave.processors.session import load_rules
+
+pytestmark = pytest.mark.slow
 
 
 def test_each_value_is_tried_in_each_disguise_and_frame_and_its_own_letters_count() -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from bench import floors, labelled
 from bench.redact import floor_figures
 from byleave.processors.session import load_rules
+
+pytestmark = pytest.mark.slow
 
 
 def test_no_figure_is_worse_than_its_floor() -> None:

@@ -260,6 +260,7 @@ def test_a_claim_of_absurd_numbers_is_refused_and_raises_nothing(site: Any) -> N
     lifted=st.booleans(),
     epoch=st.sampled_from([1, 2]),
 )
+@pytest.mark.slow
 def test_nothing_at_or_after_the_end_is_admitted_and_all_that_is_covered_before_it_is(
     site: Any, hi: int, delay: int, effective: int, beacon_ms: int, order_read: bool, named: bool, lifted: bool, epoch: int
 ) -> None:

@@ -159,6 +159,7 @@ def byleave(home: Path, *words: str) -> tuple[int, str]:
     return done.exit_code, done.output
 
 
+@pytest.mark.slow
 def test_a_first_root_goes_from_description_to_pin_with_sealed_keys_and_without_a_broker(site: Any, tmp_path: Path) -> None:
     home, words, wrong = tmp_path / "home", tmp_path / "words", tmp_path / "wrong"
     for path, text in ((words, WORDS + "\n"), (wrong, "some other words\n")):

@@ -146,6 +146,7 @@ def test_what_a_desk_heard_of_a_windows_beginning_is_no_quarrel(basis: Basis) ->
     proposal.check(proposal.propose([told]), basis, NOW_MS)
 
 
+@pytest.mark.slow
 def test_more_orders_than_a_proposal_holds_are_told_when_it_is_made_and_what_is_made_can_be_read(site: Any) -> None:
     order = Halt("test.", Scope("global"), "capture", "r" * 500, "drop", NOW_MS, 600_000, "00")
     many = [replace(order, nonce=str(number)) for number in range(300)]

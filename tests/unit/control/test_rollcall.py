@@ -180,6 +180,7 @@ def test_an_ack_that_is_read_before_the_enrolment_with_its_key_counts(site: Any,
     assert [tail.closed for tail in tails] == [True, False], "once more, and not for ever"
 
 
+@pytest.mark.slow
 def test_an_order_whose_record_is_gone_stands_on_the_board_and_the_command_ends_with_one(
     site: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

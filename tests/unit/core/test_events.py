@@ -69,6 +69,7 @@ def batches(draw: st.DrawFn) -> list[Event]:
 
 
 @given(batches())
+@pytest.mark.slow
 def test_rows_survive_the_columns_and_the_codec(events: list[Event]) -> None:
     pointer, text = pack_pointer(events, HI_MIN, SCREEN), pack_text(events, HI_MIN)
     through = [

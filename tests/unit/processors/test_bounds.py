@@ -15,6 +15,8 @@ from byleave.processors.preview import batch_of
 from byleave.processors.session import EndpointState, Rules, feed
 from byleave.processors.waiting import QUEUE_MAX
 
+pytestmark = pytest.mark.slow
+
 IDLE_BYTES_MAX = 50_000
 STATE_BYTES_MAX = 2_000_000
 DUMP_BYTES_MAX = 600_000

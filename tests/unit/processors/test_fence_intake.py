@@ -424,6 +424,7 @@ def test_no_output_but_sealed_ones_holds_what_was_typed(bench: Bench, site: Site
 
 @settings(deadline=None)  # the first example pays for what is loaded once
 @given(st.binary(max_size=400), st.integers(0, 3))
+@pytest.mark.slow
 def test_hostile_bytes_are_only_ever_refused(noise: bytes, how: int) -> None:
     site = Site("t.", BASE_MS)
     bench = Bench(site, site.knowledge(NOW_MS))

@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -219,4 +220,4 @@ class Typing(RuleBasedStateMachine):
 
 
 Typing.TestCase.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
-TestTyping = Typing.TestCase
+TestTyping = pytest.mark.slow(Typing.TestCase)

@@ -169,6 +169,7 @@ def test_another_hyperscan_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.mark.skipif(not find_spec("hyperscan"), reason="hyperscan has no wheel here")
+@pytest.mark.slow
 def test_the_prefilter_changes_no_span() -> None:
     """With the prefilter and by trying every row: the same finds, in all labelled and in hostile text."""
     shipped = _prefiltered()
@@ -192,6 +193,7 @@ def _hits(row: patterns.Pattern, text: str) -> bool:
 
 @settings(max_examples=150, deadline=None)
 @given(st.text(alphabet=st.sampled_from("aA1 .-@:=\n'\"\x0b\x1c/+é\u017fK4\ufffd"), max_size=60))
+@pytest.mark.slow
 def test_the_prefilter_changes_no_span_of_random_text(text: str) -> None:
     shipped = _prefiltered()
     plain = patterns.Patterns(shipped.rows, shipped.digest)
@@ -228,6 +230,7 @@ def _grows_linearly(work: Callable[[str], object], unit: str, small: int) -> boo
 
 
 @pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.slow
 def test_the_whole_takes_linear_time_on_hostile_text(rules: Rules, unit: str) -> None:
     assert _grows_linearly(lambda text: find_spans("", text, rules), unit, 12_500)
 

@@ -83,6 +83,7 @@ def test_terminal_input_is_split_into_keys() -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo terminal")
 @pytest.mark.parametrize("quit_key", [b"\x03", b"\x04"])
+@pytest.mark.slow
 def test_live_in_a_real_terminal(quit_key: bytes) -> None:
     import pty
     import termios

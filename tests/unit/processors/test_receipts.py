@@ -62,6 +62,7 @@ def log_over_hours(site: Site, seed: int) -> list:
 
 
 @pytest.mark.parametrize("seed", range(6))
+@pytest.mark.slow
 def test_killed_anywhere_there_is_one_receipt_an_hour_and_over_all_hours_they_are_the_accounts(site: Site, seed: int) -> None:
     log, rng = log_over_hours(site, seed), random.Random(seed)
     bench = Bench(site, site.knowledge(log[-1].append_ms + 10_000))

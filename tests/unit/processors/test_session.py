@@ -55,6 +55,7 @@ def test_rows_and_account_do_not_depend_on_how_the_input_is_cut(
         assert run(events, rules, rng.sample(range(len(events)), min(4, len(events)))).rows == whole.rows
 
 
+@pytest.mark.slow
 def test_every_two_way_split_of_simulated_typing_gives_the_same_rows(rules: Rules) -> None:
     text = "Ask Mark Kowalski, ann@example.com,\nfor the password: hunter2zx of host 7\n"
     for seed, profile in enumerate([keystrokes.NORMAL, keystrokes.MESSY]):

@@ -122,6 +122,7 @@ def test_a_level_policy_goes_by_itself() -> None:
         proposal.load_proposal(proposal.propose([a_policy(), manifest]).dump(), "byleave.")
 
 
+@pytest.mark.slow
 def test_it_goes_from_hand_to_hand_and_into_the_redactors_folder(home: Path, tmp_path: Path) -> None:
     for name in ("security-1", "council-1"):
         path = home / "officers" / f"{name}.key"

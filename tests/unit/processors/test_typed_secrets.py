@@ -19,6 +19,8 @@ from byleave.core.events import Event, FocusEvent, KeyEvent, Kind
 from byleave.processors.redact import redactor
 from byleave.processors.session import Rules
 
+pytestmark = pytest.mark.slow
+
 ASSETS = Path(__file__).parents[2] / "assets"
 SETS = ("workplace_dev.jsonl", "text/workplace_dev2.jsonl", "text/pii_dev2.jsonl")
 GOALS = {"clean": 0.005, "normal": 0.005, "messy": 0.01, "abandoned": 0.001}

@@ -138,6 +138,7 @@ def test_a_session_that_got_no_source_leaves_nothing(tmp_path: Path) -> None:
     at=st.integers(0, COUNT - 1), cut_at=st.integers(0, len(VALUES[0]) + 40),
     how=st.sampled_from(["cut", "flip", "draft", "gone"]), acked=st.integers(0, 2), numbered=st.integers(0, 4),
 )  # fmt: skip
+@pytest.mark.slow
 def test_a_file_torn_at_any_byte_costs_only_itself_and_is_declared(
     at: int, cut_at: int, how: str, acked: int, numbered: int
 ) -> None:
@@ -172,6 +173,7 @@ def test_a_file_torn_at_any_byte_costs_only_itself_and_is_declared(
 
 @settings(max_examples=120, deadline=None)
 @given(file=st.sampled_from(["header", "count"]), at=st.integers(0, 400), flip=st.booleans())
+@pytest.mark.slow
 def test_a_sessions_own_files_torn_at_any_byte_invent_nothing(file: str, at: int, flip: bool) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
