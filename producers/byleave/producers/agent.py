@@ -263,8 +263,7 @@ class Agent:
         sealer = Sealer(binding, to, self._me.key, self._randomness)
         hold = FocusHold(self._source.focus_hold_ms)
         self._books = Books(
-            session.id, now, hold, Scope(opened.manifest), Thinner(), Batcher(self._service_ms(now)), sealer, run.manifest,
-            promise_of(opened.manifest),
+            session.id, now, hold, Scope(opened.manifest), Thinner(), Batcher(self._service_ms(now)), sealer, run.manifest, promise,
         )  # fmt: skip
         self.counts.sessions += 1
         return None

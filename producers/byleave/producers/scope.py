@@ -29,10 +29,9 @@ class Scope:
     """One session's filter. `dropped` counts what did not pass."""
 
     def __init__(self, manifest: Manifest) -> None:
-        self._kinds = frozenset(manifest.kinds)
-        self._applications = frozenset(name.lower() for name in manifest.applications)
-        self._sites = frozenset(name.lower() for name in manifest.sites)
-        self._blank = promise_of(manifest).blank
+        promise = promise_of(manifest)
+        self._kinds, self._applications, self._sites = promise.kinds, promise.applications, promise.sites
+        self._blank = promise.blank
         self._window: Window | None = None
         self._inside = self._counted = False
         self._handles: dict[int, int] = {}
