@@ -103,8 +103,7 @@ def seal(root: Root, endpoint: str, device: Ed25519PrivateKey, text: str, now_ms
     """A text for all recipients of the root. Raises Refused (`no-recipient`) where there are none, Misconfigured."""
     if not root.recipients:
         raise Refused("this site's root names nobody who could read it: nothing was sent", reason="no-recipient")
-    if not text.strip() or len(text) > TEXT_CHARS_MAX or len(text.encode(errors="replace")) > TEXT_BYTES_MAX:
-        raise Misconfigured(f"say it in 1 to {TEXT_CHARS_MAX} characters ({TEXT_BYTES_MAX} bytes)")
+    _check_size(text, "say it")
     once, reply = (random_bytes(KEY_BYTES) for _ in range(2))
     signer = Ed25519PrivateKey.from_private_bytes(once)
     key, secret = public_hex(signer), random_bytes(KEY_BYTES)
@@ -149,8 +148,7 @@ def within_bound(earlier: list[Raised], raised: Raised) -> None:
 
 def answer(site: str, named: str, raised: Raised, text: str, now_ms: int) -> Answer:
     """The answer to a concern of that name, for who raised it alone. Raises Misconfigured for the text, Forged."""
-    if not text.strip() or len(text) > TEXT_CHARS_MAX or len(text.encode(errors="replace")) > TEXT_BYTES_MAX:
-        raise Misconfigured(f"answer in 1 to {TEXT_CHARS_MAX} characters ({TEXT_BYTES_MAX} bytes)")
+    _check_size(text, "answer")
     try:
         sealed = SUITE.encrypt(_padded(text.encode(), ANSWER_BYTES), recipient(raised.reply), _info(site, named))
     except ValueError:  # a point of low order: there is no secret with it
@@ -164,6 +162,11 @@ def open_answer(given: Answer, reply: X25519PrivateKey) -> str:
         return _unpadded(SUITE.decrypt(_bytes(given.sealed), reply, _info(given.site, given.concern))).decode()
     except (InvalidTag, ValueError):
         raise Forged("an answer by somebody who has not read the concern", reason="unknown-key") from None
+
+
+def _check_size(text: str, do: str) -> None:
+    if not text.strip() or len(text) > TEXT_CHARS_MAX or len(text.encode(errors="replace")) > TEXT_BYTES_MAX:
+        raise Misconfigured(f"{do} in 1 to {TEXT_CHARS_MAX} characters ({TEXT_BYTES_MAX} bytes)")
 
 
 def _info(site: str, name: str) -> bytes:
