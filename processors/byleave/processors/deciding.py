@@ -86,8 +86,7 @@ class Deciding:
     def _decide(self, text: str, spans: list[Span], size: int, rules: Rules) -> None:
         """Gives each owner of `text` its outcome and puts the stretch's action in front of the first of them."""
         piece = self.piece
-        for span in spans:
-            self.account.found(span.label, span.rule)
+        self._found(spans)
         level = piece.level = self.level_of(text, spans, rules)
         outcome = Outcome.of(level)
         owners = piece.owners[:size]
@@ -98,6 +97,10 @@ class Deciding:
         else:
             row = stretch_row(text, owners, spans, self.context.app, disturbed=piece.disturbed)
         self.waiting.put_before(outcome, row, level)
+
+    def _found(self, spans: list[Span]) -> None:
+        for span in spans:
+            self.account.found(span.label, span.rule)
 
     def _barrier(self, rules: Rules, rows: Rows) -> None:
         """Decides what is held; what follows may stand anywhere in the same field."""

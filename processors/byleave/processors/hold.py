@@ -71,8 +71,7 @@ class Hold(Deciding):
             self.shortcuts = 0
             self._click(event.button, rules, rows)
         level, event, removed = judged_click(event, self.context, rules)
-        for span in removed:
-            self.account.found(span.label, span.rule)
+        self._found(removed)
         place = (event.x / screen.width, event.y / screen.height) if screen.width and screen.height else (-1.0, -1.0)
         item = Item(POINTER, event.at_ms, self.context.app, level, Outcome.of(level), 1, (event, *place), event.seq)
         self.waiting.take(item, rows)
@@ -138,8 +137,7 @@ class Hold(Deciding):
     def _task(self, event: KeyEvent, rules: Rules, rows: Rows) -> None:
         self.decide(rules, rows)
         level, row, removed = task_row(event, rules)
-        for span in removed:
-            self.account.found(span.label, span.rule)
+        self._found(removed)
         self.waiting.mark(level, row, rows)
         self.account.settle(Outcome.of(level), 1, row.app, "task", level)
 
