@@ -262,8 +262,9 @@ class Agent:
             return window.NotOpened()
         sealer = Sealer(binding, to, self._me.key, self._randomness)
         hold = FocusHold(self._source.focus_hold_ms)
+        batcher = Batcher(self._service_ms(now))
         self._books = Books(
-            session.id, now, hold, Scope(opened.manifest), Thinner(), Batcher(self._service_ms(now)), sealer, run.manifest, promise,
+            session.id, now, hold, Scope(opened.manifest), Thinner(), batcher, sealer, run.manifest, promise
         )  # fmt: skip
         self.counts.sessions += 1
         return None
