@@ -39,7 +39,9 @@ TALK_S = 2.0
 _PATH_BYTES_MAX = 100
 """Longest path of a socket (108 bytes on Linux, 104 on macOS); a longer one goes through the folder's descriptor."""
 
-Answers = Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]]
+Handler = Callable[[dict[str, Any]], dict[str, Any]]
+"""Of one question, by what it holds. May raise our errors; KeyError, TypeError and ValueError say that it is malformed."""
+Answers = Mapping[str, Handler]
 
 
 @dataclass(slots=True)

@@ -3,7 +3,8 @@
     byleave run agent --endpoint ep-a [--source x11 | pynput | replay:office | canary]  [--speed 1.0] [--once]
 
 Prints one JSON line when the control topics have been read, and with --once another at the end. Files of the endpoint's folder:
-device.key, enrolment.dsse, consent.dsse (read), floor.json, acks.json, report.json, spool/ (written), halt, pause (obeyed).
+device.key, receipt.key, enrolment.dsse, consent.dsse (read); floor.json, acks.json, report.json, days.json, receipts.json,
+asked.json, agent.sock, open.html, spool/ (written); halt, pause (obeyed).
 """
 
 from __future__ import annotations

@@ -28,6 +28,8 @@ from byleave.core.errors import Broken, Forged, Misconfigured, Refused, Transien
 from byleave.core.kafka import PREFETCH, Options, called, consumer_options, sorted_out
 from byleave.core.keys import public_hex, read_hpke_key, replace_file, verify_key
 from byleave.core.receipts import HOUR_MS, open_receipt
+from byleave.producers.inquiries import Handler
+from byleave.producers.person.today import DAY
 
 TOPIC, FILE, KEY_FILE = "receipts.v1", "receipts.json", "receipt.key"
 KEPT_MS = 31 * 24 * HOUR_MS
@@ -66,7 +68,7 @@ class Receipts:
         self._offset, self._hours = _load(self._path)
         self._place: Place | None = None
         self._due_ms = self._began_ms = 0
-        self.questions: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {"receipts": self._told}
+        self.questions: dict[str, Handler] = {"receipts": self._told}
 
     def turn(self, boot_ms: int) -> None:
         """Goes on with a look, or begins one that is due; does not wait."""
@@ -154,7 +156,7 @@ def added(told: Mapping[str, Any]) -> str:
 def of_day(folder: Path, day: str) -> dict[str, Any] | None:
     """The summary of the kept hours that began on a day (YYYY-MM-DD, where the person is)."""
     hours = _load(folder / FILE)[1]
-    return summary([c for c in hours if time.strftime("%Y-%m-%d", time.localtime(c["hour_ms"] / 1000)) == day])
+    return summary([c for c in hours if time.strftime(DAY, time.localtime(c["hour_ms"] / 1000)) == day])
 
 
 def _by(name: str, rows: Iterable[Counts]) -> dict[str, int]:

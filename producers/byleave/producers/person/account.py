@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from byleave.core.clock import boot_ms
 from byleave.core.keys import replace_file
+from byleave.producers.inquiries import Handler
 from byleave.producers.person.ring import told
-from byleave.producers.person.today import FILE, Days
+from byleave.producers.person.today import DAY, FILE, Days
 from byleave.producers.receipts import of_day
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 KEEP_MS = 60_000
 """No more of the day's account than this is lost with the process."""
-DAY = "%Y-%m-%d"
 
 
 class Account:
@@ -28,7 +27,7 @@ class Account:
     def __init__(self, agent: Agent, folder: Path) -> None:
         self._agent, self._path = agent, folder / FILE
         self._kept, self._kept_ms = b"", 0
-        self.questions: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+        self.questions: dict[str, Handler] = {
             "show": self._recent, "today": self._today, "erase": self._erase,
         }  # fmt: skip
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ from byleave.producers import task
 from byleave.producers.gate import Answer
 from byleave.producers.hooks.live import LiveSource
 from byleave.producers.hooks.source import Source
-from byleave.producers.inquiries import Inquiries
+from byleave.producers.inquiries import Answers, Handler, Inquiries
 from byleave.producers.person import pause
 from byleave.producers.person.account import Account
 from byleave.producers.person.indicator import Indicator
@@ -23,8 +22,6 @@ from byleave.producers.person.page import serve
 
 if TYPE_CHECKING:
     from byleave.producers.agent import Agent
-
-Answers = Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]]
 
 
 class Attendant:
@@ -41,7 +38,7 @@ class Attendant:
         self._sign = Indicator(os.environ, folder) if self._live else None
         self._account = Account(agent, folder)
         self._inquiries: Inquiries | None = None
-        self.questions: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+        self.questions: dict[str, Handler] = {
             "status": self._status, "task": partial(task.stated, agent), **self._account.questions, **others,
         }  # fmt: skip
         """What this person's own programs may ask, by name."""
@@ -57,7 +54,7 @@ class Attendant:
 
     @property
     def paused(self) -> bool:
-        return os.path.exists(f"{self._folder}/{pause.NAME}")
+        return pause.stands(self._folder)
 
     @property
     def shown(self) -> bool:
@@ -102,7 +99,7 @@ class Attendant:
 
     def _pause(self, _: dict[str, Any]) -> dict[str, Any]:
         """On the socket's thread: the file stands before the capture process is gone, so that no turn starts another."""
-        (self._folder / pause.NAME).touch(mode=0o600)
+        pause.begin(self._folder)
         if self._live is not None:
             self._live.kill()
         return {"paused": True}

@@ -24,8 +24,8 @@ from byleave.core.keys import read_signing_key
 from byleave.core.settings import Installation
 from byleave.producers.inquiries import ask
 from byleave.producers.person import pause
-from byleave.producers.person.account import DAY, account_of, kept_days
-from byleave.producers.person.today import FILE
+from byleave.producers.person.account import account_of, kept_days
+from byleave.producers.person.today import DAY, FILE
 from byleave.producers.receipts import added
 from byleave.producers.spool import Spool
 
@@ -80,7 +80,7 @@ def export(at: Installation, endpoint: str, *, recent: bool) -> dict[str, Any]:
         consent = knowledge.learn("control.consent.v1", (folder / "consent.dsse").read_bytes())
     found: dict[str, Any] = {
         "endpoint": endpoint, "enrolment": asdict(enrolment) if isinstance(enrolment, Enrolment) else None,
-        "consent": asdict(consent) if isinstance(consent, Consent) else None, "paused": (folder / pause.NAME).exists(),
+        "consent": asdict(consent) if isinstance(consent, Consent) else None, "paused": pause.stands(folder),
         "days": [day(folder, which) for which in kept_days(folder).known()], "not_known_here": [*UNKNOWN],
     }  # fmt: skip
     with suppress(Transient):
@@ -112,7 +112,7 @@ def erase(at: Installation, endpoint: str) -> dict[str, Any]:
     `done` and `not_done` say what came of it. A part that cannot be done keeps no other from being done; it does not withdraw.
     """
     folder, done, missed = at.home / "endpoints" / endpoint, list[str](), list[str]()
-    was_paused = (folder / pause.NAME).exists()
+    was_paused = pause.stands(folder)
     pause.pause(folder)
     try:
         done.append(f"here: {_erase_here(folder):,} events that waited to be sent, the last minutes, the account of days")

@@ -39,7 +39,7 @@ from byleave.control.wording import plain_words
 from byleave.core.errors import ByleaveError
 from byleave.core.keys import replace_file
 from byleave.core.settings import Installation
-from byleave.producers.inquiries import ask
+from byleave.producers.inquiries import Handler, ask
 from byleave.producers.person import pause
 from byleave.producers.person.view import View, asset, page
 
@@ -62,7 +62,6 @@ _HEADERS = {
 }
 _GO = '<!doctype html><html lang="en"><title>byleave</title><meta http-equiv="refresh" content="0; url={}">'
 """A page that goes on by itself. A redirect would not do: the cookie is not sent along a way that began elsewhere."""
-Answer = Callable[[dict[str, Any]], dict[str, Any]]
 _ANCHOR = re.compile("[a-z]{1,20}")
 
 
@@ -71,11 +70,11 @@ class Desk:
     """What the page stands on. `ask`: the agent's answer to a question; `changes`: what a button does, by its name."""
 
     folder: Path
-    ask: Callable[[dict[str, Any]], dict[str, Any]]
+    ask: Handler
     changes: Mapping[str, Callable[[], object]]
 
 
-def serve(questions: dict[str, Answer], knowledge: Knowledge, installation: Installation, name: str) -> Page:
+def serve(questions: dict[str, Handler], knowledge: Knowledge, installation: Installation, name: str) -> Page:
     """The page of this endpoint's agent, which answers `open` and, for the page itself, `page`, from then on."""
     folder, known = installation.home / "endpoints" / name, list[str]()
 
@@ -84,7 +83,7 @@ def serve(questions: dict[str, Answer], knowledge: Knowledge, installation: Inst
         answers: dict[str, Any] = {
             named: questions[named]({"ask": named}) for named in ("status", "today") if named in questions
         }
-        return {**answers, "words": known, "paused": (folder / pause.NAME).exists()}
+        return {**answers, "words": known, "paused": pause.stands(folder)}
 
     changes = {"pause": partial(pause.pause, folder), "resume": partial(pause.lift, folder)}
     made = Page(Desk(folder, partial(ask, folder), {**changes, "withdraw": partial(consenting.withdraw, installation, name)}))

@@ -24,8 +24,18 @@ def pause(folder: Path) -> dict[str, Any]:
 
     Raises OSError where there is no room for an empty file: the pause then is not in force.
     """
-    (folder / NAME).touch(mode=0o600)
+    begin(folder)
     return {"endpoint": folder.name, "paused": True, "running": _told(folder, {"ask": "pause"})}
+
+
+def begin(folder: Path) -> None:
+    """Makes the file. Raises OSError."""
+    (folder / NAME).touch(mode=0o600)
+
+
+def stands(folder: Path) -> bool:
+    """Whether it is in force."""
+    return (folder / NAME).exists()
 
 
 def lift(folder: Path) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from byleave.core.events import Kind, Window
 from byleave.producers import never
 from byleave.producers.hooks.source import Observed
 
-FILE = "days.json"
+FILE, DAY = "days.json", "%Y-%m-%d"
 DAYS_MAX = 31
 APPLICATIONS_MAX = 100
 """Applications of one day; what comes beyond counts as "other"."""
