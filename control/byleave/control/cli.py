@@ -20,6 +20,7 @@ from byleave.core.clock import wall_ms
 from byleave.core.console import Json, say
 from byleave.core.errors import Misconfigured, Refused
 from byleave.core.settings import load_installation
+from byleave.core.topics import PSEUDONYM
 
 if TYPE_CHECKING:
     from byleave.control.proposal import Basis, Proposal
@@ -36,7 +37,6 @@ DISCARD_ALONE_MS_MAX = 3_600_000
 """How far back one officer may erase (ruling 7)."""
 PROPOSAL_VALID_FOR_MS = 7 * 86_400_000
 """So long an order that several must sign may be on its way between them."""
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 
 
 @app.command()
@@ -193,7 +193,7 @@ def _scope(text: str) -> Scope:
     kind, _, name = text.partition(":")
     if kind == "global" and not name:
         return Scope("global")
-    if kind not in SCOPES or not _NAME.fullmatch(name):
+    if kind not in SCOPES or not PSEUDONYM.fullmatch(name):
         raise Misconfigured(f"--scope {text!r}: it must be global, or one of {', '.join(SCOPES)} with a name, as team:billing")
     return Scope(kind, name)
 
@@ -217,7 +217,7 @@ def _since(text: str, now_ms: int) -> int:
 
 def _endpoint(text: str) -> tuple[str, str, str]:
     found = re.fullmatch(r"([^=@]+)=([^=@]+)@([^=@]+)", text)
-    if found is None or not all(_NAME.fullmatch(part) for part in found.groups()):
+    if found is None or not all(PSEUDONYM.fullmatch(part) for part in found.groups()):
         raise Misconfigured(
             f"--endpoint {text!r}: it must be NAME=SUBJECT@TEAM in lower-case letters, digits, '.', '_' and '-'"
         )

@@ -13,7 +13,6 @@ What the view does not know counts against capture: an order named by a beacon b
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import MappingProxyType
@@ -47,12 +46,12 @@ from byleave.control.halts import DRILL_MS, Orders, covers
 from byleave.core import dsse
 from byleave.core.errors import Broken, Forged, Refused
 from byleave.core.keys import recipient, verify_key
+from byleave.core.topics import PSEUDONYM
 
 STATE_MS_MAX = 30 * 86_400_000
 """A state lives at most 30 days and never longer than its manifest (ruling 4)."""
 WINDOWS_MAX = 64
 YEAR_MS = 366 * 86_400_000
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 EARLY_MAX = 1_000
 """Consents that arrived before the enrolment they belong to; topics are not read in step."""
 
@@ -274,7 +273,7 @@ class Knowledge(Orders):
         known = self._enrolments.get(enrolment.endpoint)
         if known is not None and known != enrolment and enrolment.until_ms <= known.until_ms:
             raise Refused(f"an enrolment of {enrolment.endpoint} that was replaced already", reason="rolled-back")
-        if enrolment.until_ms > self.root.expires_ms + YEAR_MS or not _NAME.fullmatch(enrolment.endpoint):
+        if enrolment.until_ms > self.root.expires_ms + YEAR_MS or not PSEUDONYM.fullmatch(enrolment.endpoint):
             raise Forged("an enrolment without end, or of what is no endpoint's name", reason="malformed")
         self._fold_enrolment(enrolment, self.epoch_floor)
         if known is not None and known.person_key != enrolment.person_key:

@@ -6,6 +6,7 @@ carries the site prefix (ruling 5).
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from byleave.core.errors import Misconfigured
 ENDPOINT = "endpoint"
 """The principal name that stands for each enrolled endpoint's own certificate."""
 
+PSEUDONYM = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+"""Of endpoints, people, teams and principals: as it stands in record keys, certificates, file names and ACLs."""
 SITE_DEFAULT = "byleave."
 
 

@@ -27,6 +27,7 @@ from byleave.core.dsse import load_envelope
 from byleave.core.errors import ByleaveError, Forged, Misconfigured, Refused
 from byleave.core.keys import KEY_BYTES, public_hex, read_hpke_key, read_secret, read_signing_key, replace_file, write_secret
 from byleave.core.settings import Installation
+from byleave.core.topics import PSEUDONYM
 from byleave.deploy import fleet, pki
 
 FILE_BYTES_MAX = 200_000
@@ -34,7 +35,6 @@ RUNNING_S = 10.0
 """A report that is no older comes from an agent that runs."""
 CAPTURING, NOT_CAPTURING, NOT_RUNNING, NOT_ENROLLED = 0, 3, 4, 5
 """Exit codes of `status`."""
-NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -59,7 +59,7 @@ def enrol(at: Installation, name: str, root: str, person: Path | None) -> bytes:
     `person`: the key that this person has from another device. Raises Misconfigured; then no other root than before is pinned.
     """
     pin = at.home / "trust" / "root.pin"
-    if not NAME.fullmatch(name) or name in pki.reserved() or not _DIGEST.fullmatch(root):
+    if not PSEUDONYM.fullmatch(name) or name in pki.reserved() or not _DIGEST.fullmatch(root):
         raise Misconfigured("an endpoint's name is of [a-z0-9._-] and no service's; --root-hash is 64 hex digits")
     if pin.exists() and pin.read_text(encoding="ascii").strip() != root:
         raise Misconfigured(f"{pin} names another root already: this device belongs to another site")
@@ -87,7 +87,7 @@ def install(at: Installation, name: str, unverified: bytes) -> Enrolment:
         root = max(root, pinned_root(at.home, at.site), key=lambda one: one.version)
     enrolment = trust.verify(root, "enrol", Enrolment, bundle["enrolment"].encode(), site=at.site)[0]
     issued = trust.verify(root, "enrol", Issued, bundle["issued"].encode(), site=at.site)[0]
-    if not NAME.fullmatch(enrolment.subject):
+    if not PSEUDONYM.fullmatch(enrolment.subject):
         raise Forged("an enrolment of a person whose pseudonym is not of [a-z0-9._-]", reason="malformed")
     receipts, kept = read_hpke_key(folder / "receipt.key"), at.home / "people" / enrolment.subject / "person.key"
     persons = kept if kept.exists() else folder / "person.key"

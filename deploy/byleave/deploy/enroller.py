@@ -24,9 +24,9 @@ from byleave.core.dsse import load_envelope
 from byleave.core.errors import Forged, Misconfigured, Refused, Transient
 from byleave.core.keys import recipient, replace_file, verify_key
 from byleave.core.settings import Installation
-from byleave.core.topics import load_catalogue
+from byleave.core.topics import PSEUDONYM, load_catalogue
 from byleave.deploy import fleet, pki, provision
-from byleave.deploy.enrol import NAME, Application
+from byleave.deploy.enrol import Application
 
 ENROLLED_DAYS = 90
 LEFT = "an endpoint no more"
@@ -42,7 +42,7 @@ def approve(
     Raises Forged, Misconfigured, Transient; Refused: `wrong-root`, `revoked`, `taken`, `not-given` (the broker's rights).
     """
     asks, roots = _application(unverified, at.site), _roots(at)
-    if not all(NAME.fullmatch(one) for one in (asks.endpoint, subject, team)):
+    if not all(PSEUDONYM.fullmatch(one) for one in (asks.endpoint, subject, team)):
         raise Misconfigured("endpoint, --subject and --team are pseudonyms of [a-z0-9._-], never names")
     if asks.root not in roots:
         raise Refused("the device pinned a root that is not this site's", reason="wrong-root")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import datetime as dt
 import ipaddress
-import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -21,12 +20,11 @@ from byleave.control.certificates import VALID_DAYS, requested_key
 from byleave.control.certificates import subject as endpoint_subject
 from byleave.core.errors import Misconfigured
 from byleave.core.keys import replace_file
-from byleave.core.topics import ENDPOINT, load_catalogue
+from byleave.core.topics import ENDPOINT, PSEUDONYM, load_catalogue
 
 SERVERS = ("broker", "keyring")
 """Names that others connect to: their certificates carry localhost and 127.0.0.1."""
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _RENEW_BEFORE = dt.timedelta(days=1)
 Authority = tuple[x509.Certificate, ec.EllipticCurvePrivateKey]
 
@@ -46,8 +44,7 @@ def ensure_pki(home: Path, endpoints: Iterable[str], *, now: dt.datetime | None 
     now = now or dt.datetime.now(dt.UTC)
     wanted = tuple(endpoints)
     for name in wanted:
-        if not _NAME.fullmatch(name) or name in reserved():
-            raise Misconfigured(f"endpoint name {name!r} is taken or not of [a-z0-9._-]; choose another")
+        _check_name(name)
     folder = home / "pki"
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
@@ -89,8 +86,7 @@ def issue(folder: Path, name: str, unverified_request: str, now: dt.datetime, un
     Raises Forged; Misconfigured if the name is a service's, or there is no authority's key here, or it has run out.
     """
     key = requested_key(unverified_request, name)
-    if not _NAME.fullmatch(name) or name in reserved():
-        raise Misconfigured(f"endpoint name {name!r} is taken or not of [a-z0-9._-]; choose another")
+    _check_name(name)
     authority = _load_certificate(folder / "ca.crt.pem"), _load_key(folder / "ca.key.pem")
     until = min(until, now + dt.timedelta(days=VALID_DAYS, minutes=-5), authority[0].not_valid_after_utc)
     if until <= now:
@@ -102,6 +98,11 @@ def issue(folder: Path, name: str, unverified_request: str, now: dt.datetime, un
 def reserved() -> frozenset[str]:
     """Names that no endpoint may bear."""
     return frozenset({*service_names(), ENDPOINT, "ca"})
+
+
+def _check_name(name: str) -> None:
+    if not PSEUDONYM.fullmatch(name) or name in reserved():
+        raise Misconfigured(f"endpoint name {name!r} is taken or not of [a-z0-9._-]; choose another")
 
 
 def _ensure_leaf(folder: Path, name: str, authority: Authority, now: dt.datetime, *, endpoint: bool) -> None:
