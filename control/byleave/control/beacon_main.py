@@ -14,12 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from byleave.control import beacon, brake, calendar, desk, trust
-from byleave.control.documents import digest
 from byleave.control.watch import ControlWatch
 from byleave.core import log, metrics, role
 from byleave.core.broker import Delivered
 from byleave.core.clock import anchored, boot_ms, boot_name, wall_ms
-from byleave.core.dsse import load_envelope
 from byleave.core.errors import Broken, ByleaveError, Transient
 from byleave.core.kafka import KafkaPublisher
 from byleave.core.keys import read_signing_key, replace_file
@@ -55,7 +53,7 @@ class Service:
     def turn(self) -> bool:
         """Reads for at most TURN_MS, then lets time pass. Whether all was read. Raises Transient, Broken."""
         for record, document in self._watch.read(TURN_MS / 1000):
-            name = digest(load_envelope(record.value).body)
+            name = trust.name_of(record.value)
             self._step(beacon.Heard(document, name, record.append_ms, secrets.token_bytes(16)))
         self.turned_boot_ms = boot_ms()
         self._step(beacon.Tick(self._watch.caught_up and self._hears()))

@@ -78,7 +78,7 @@ def dev_site(
 def documents_to_publish(home: Path) -> list[tuple[str, bytes, bytes]]:
     """(topic, key, value) of every document of the site that stands in files: what grants leave comes last."""
     manifest, state = ((home / "trust" / f"{name}.dsse").read_bytes() for name in ("manifest", "state"))
-    found = [("control.manifest.v1", digest(load_envelope(manifest).body).encode(), manifest)]
+    found = [("control.manifest.v1", trust.name_of(manifest).encode(), manifest)]
     for folder in sorted((home / "endpoints").iterdir()):
         for name, kind, key in (("enrolment", Enrolment, "endpoint"), ("consent", Consent, "subject")):
             path = folder / f"{name}.dsse"

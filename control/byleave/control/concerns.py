@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from byleave.control import trust
-from byleave.control.documents import Enrolment, Root, digest, load
+from byleave.control.documents import Enrolment, Root, load
 from byleave.core.dsse import load_envelope
 from byleave.core.envelope import SUITE, Randomness
 from byleave.core.errors import Forged, Misconfigured, Refused
@@ -112,7 +112,7 @@ def seal(root: Root, endpoint: str, device: Ed25519PrivateKey, text: str, now_ms
     sealed = AESGCM(secret).encrypt(_ONCE, _padded(trust.sign(said, [device]), PADDED_BYTES), info)
     wraps = (Wrap(r.name, _text(SUITE.encrypt(secret, recipient(r.key), info))) for r in root.recipients)
     document = trust.sign(Concern(root.site, key, now_ms // HOUR_MS * HOUR_MS, tuple(wraps), _text(sealed)), [signer])
-    return Sealed(document, digest(load_envelope(document).body), key, reply)
+    return Sealed(document, trust.name_of(document), key, reply)
 
 
 def unseal(enrolments: Mapping[str, Enrolment], concern: Concern, key: X25519PrivateKey) -> Raised:

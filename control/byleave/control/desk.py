@@ -14,11 +14,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from byleave.control import trust
 from byleave.control.bootstrap import pin_root, pinned_root
 from byleave.control.concerns import Concern
-from byleave.control.documents import Halt, Manifest, Root, digest
+from byleave.control.documents import Halt, Manifest, Root
 from byleave.control.knowledge import Knowledge
 from byleave.control.officers import is_sealed
 from byleave.control.watch import ControlWatch
-from byleave.core.dsse import load_envelope
 from byleave.core.errors import Refused, Transient
 from byleave.core.kafka import KafkaPublisher, KafkaTail, Options
 from byleave.core.keys import public_hex, read_signing_key
@@ -71,7 +70,7 @@ def read_all(watch: ControlWatch, signed: dict[str, bytes] | None = None) -> Con
             raise Transient(f"the control topics could not be read to their end in {READ_S_MAX:.0f} s: is the broker up?")
         for record, document in watch.read(0.1):
             if signed is not None and record.value is not None and isinstance(document, Halt | Manifest | Concern):
-                signed[digest(load_envelope(record.value).body)] = record.value
+                signed[trust.name_of(record.value)] = record.value
     return watch
 
 

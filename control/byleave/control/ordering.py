@@ -12,13 +12,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from byleave.control import brake, desk, rollcall, trust
 from byleave.control.bootstrap import documents_to_publish, pinned_root
-from byleave.control.documents import Ack, Beacon, Halt, Scope, State, digest
+from byleave.control.documents import Ack, Beacon, Halt, Scope, State
 from byleave.control.halts import WHATS
 from byleave.control.knowledge import Knowledge
 from byleave.control.rollcall import Board
 from byleave.control.watch import ControlWatch
 from byleave.core.clock import boot_ms, wall_ms
-from byleave.core.dsse import load_envelope
 from byleave.core.errors import ByleaveError, Forged, Misconfigured, Refused, Transient
 from byleave.core.settings import Installation
 
@@ -47,7 +46,7 @@ def send(at: Installation, halt: Halt, key: Ed25519PrivateKey) -> dict[str, str]
     Where the scope is a team or a person, the beacon service sets the brake: it knows who that is.
     """
     signed = trust.sign(halt, [key])
-    halt_id = digest(load_envelope(signed).body)
+    halt_id = trust.name_of(signed)
     trust.verify(pinned_root(at.home, at.site), "halt", Halt, signed, site=at.site)  # a key without the right is told so here
     with ThreadPoolExecutor(1) as pool:  # both are under way at once, and the brake is set whatever becomes of the order
         braked = pool.submit(_brake, at, halt)

@@ -26,6 +26,11 @@ def sign(document: Any, keys: Iterable[Ed25519PrivateKey]) -> bytes:
     return dsse.seal_envelope(type(document).TYPE, dump(document), keys).dump()
 
 
+def name_of(unverified: bytes | None) -> str:
+    """What others call a document: the digest of its body, whoever signed it. Raises Forged."""
+    return digest(dsse.load_envelope(unverified).body)
+
+
 def load_root(unverified: bytes | None, site: str) -> Root:
     """The root of this site, signed by its own threshold. Whether this is *the* root is for whoever pinned the file to say.
 

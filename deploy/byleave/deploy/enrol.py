@@ -21,9 +21,8 @@ from typing import Any
 
 from byleave.control import certificates, consenting, desk, trust
 from byleave.control.bootstrap import pin_root, pinned_root
-from byleave.control.documents import Asked, Enrolment, Issued, digest
+from byleave.control.documents import Asked, Enrolment, Issued
 from byleave.core.clock import wall_ms
-from byleave.core.dsse import load_envelope
 from byleave.core.errors import ByleaveError, Forged, Misconfigured, Refused
 from byleave.core.keys import KEY_BYTES, public_hex, read_hpke_key, read_secret, read_signing_key, replace_file, write_secret
 from byleave.core.settings import Installation
@@ -164,7 +163,7 @@ def leave(at: Installation, name: str, *, anyway: bool = False) -> dict[str, Any
 
 def _chain(roots: list[bytes], pin: str, site: str) -> list[bytes]:
     """From the pinned root to the newest, each vouched for by the one before. Raises Forged (`wrong-root`)."""
-    start = next((n for n, signed in enumerate(roots) if digest(load_envelope(signed).body) == pin), None)
+    start = next((n for n, signed in enumerate(roots) if trust.name_of(signed) == pin), None)
     if start is None:
         raise Forged("the bundle does not hold the root that this device pinned", reason="wrong-root")
     root = trust.load_root(roots[start], site)

@@ -17,7 +17,7 @@ from contextlib import closing
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from byleave.control import certificates, desk, trust
-from byleave.control.documents import Asked, Consent, Enrolment, Issued, Root, digest, load
+from byleave.control.documents import Asked, Consent, Enrolment, Issued, Root, load
 from byleave.control.knowledge import Knowledge
 from byleave.core.clock import wall_ms
 from byleave.core.dsse import load_envelope
@@ -54,7 +54,7 @@ def approve(
     keys = (asks.key, subject, asks.person_key)
     enrolment = trust.sign(Enrolment(at.site, asks.endpoint, *keys, team, until_ms, asks.receipt_key), [key])
     trust.verify(knowledge.root, "enrol", Enrolment, enrolment, site=at.site)
-    asked = digest(load_envelope(unverified).body)
+    asked = trust.name_of(unverified)
     issued = trust.sign(Issued(at.site, asked, certificates.seal(own, authority, recipient(asks.receipt_key), asked)), [key])
     provision.admit(at.kafka("admin"), at.site, load_catalogue(), asks.endpoint)
     replace_file(fleet.issued(at.home) / f"{asks.endpoint}.crt.pem", own, mode=0o644)
@@ -119,7 +119,7 @@ def _asked(
             for record, document in watch.read(0.1):
                 match document:
                     case Asked():
-                        asked[document.endpoint] = document, digest(load_envelope(record.value).body)
+                        asked[document.endpoint] = document, trust.name_of(record.value)
                     case Consent() if record.value is not None:
                         words[document.subject] = document, record.value
                     case Issued():
@@ -153,4 +153,4 @@ def _roots(at: Installation) -> dict[str, bytes]:
     """Every root that is kept here, by digest, the oldest first."""
     found = {path.read_bytes() for path in (at.home / "trust").glob("root*.dsse")}
     ordered = sorted(found, key=lambda signed: load(Root, load_envelope(signed).body).version)
-    return {digest(load_envelope(signed).body): signed for signed in ordered}
+    return {trust.name_of(signed): signed for signed in ordered}

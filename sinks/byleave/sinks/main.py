@@ -16,8 +16,8 @@ import structlog
 
 from byleave.control import trust
 from byleave.control.desk import open_watch
-from byleave.control.documents import Manifest, Root, digest
-from byleave.core import dsse, metrics
+from byleave.control.documents import Manifest, Root
+from byleave.core import metrics
 from byleave.core.batches import SanitizedHeader, refusal
 from byleave.core.broker import Received
 from byleave.core.clock import wall_ms
@@ -130,7 +130,7 @@ class Worker:
             self._standing = standing_of(self._knowledge, caught_up=self._watch.caught_up)
         for record, document in learned:
             if isinstance(document, Manifest) and record.value is not None:
-                self._lake.keep_manifest(digest(dsse.load_envelope(record.value).body), record.value)
+                self._lake.keep_manifest(trust.name_of(record.value), record.value)
             elif isinstance(document, Root):
                 self._begin_anew()
 
