@@ -207,10 +207,15 @@ def submit_file(at: Installation, path: Path, *, alone: bool) -> dict[str, Any]:
     return submit(at, *_open(at, path), alone=alone)
 
 
+def signed_roots(home: Path) -> dict[int, bytes]:
+    """Each root that this installation has trusted, as it was signed, by version; the oldest first."""
+    found = [path.read_bytes() for path in (home / "trust").glob("root*.dsse")]
+    return dict(sorted((load(Root, load_envelope(signed).body).version, signed) for signed in found))
+
+
 def kept_roots(home: Path) -> dict[int, str]:
-    """The digest of each root that this installation has trusted, by version."""
-    bodies = [load_envelope(path.read_bytes()).body for path in (home / "trust").glob("root*.dsse")]
-    return {load(Root, body).version: digest(body) for body in bodies}
+    """The digest of each, by version."""
+    return {version: trust.name_of(signed) for version, signed in signed_roots(home).items()}
 
 
 def certificate_ends(folder: Path) -> dict[str, int]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import closing
 from itertools import combinations
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -18,6 +18,7 @@ from byleave.control.documents import Halt, Manifest, Root
 from byleave.control.knowledge import Knowledge
 from byleave.control.officers import is_sealed
 from byleave.control.watch import ControlWatch
+from byleave.core.broker import Received
 from byleave.core.errors import Refused, Transient
 from byleave.core.kafka import KafkaPublisher, KafkaTail, Options
 from byleave.core.keys import public_hex, read_signing_key
@@ -59,18 +60,23 @@ def open_watch(
     return ControlWatch(tail, knowledge, installation.site, pin=pin)
 
 
-def read_all(watch: ControlWatch, signed: dict[str, bytes] | None = None) -> ControlWatch:
-    """Reads until everything that stood on the topics has been learned. Raises Transient after READ_S_MAX.
-
-    `signed` takes manifests, orders and concerns as they stand there, by digest.
-    """
+def records(watch: ControlWatch) -> Iterator[tuple[Received, Any]]:
+    """Each record up to the end of what stands there, with its document. Raises Transient after READ_S_MAX."""
     until_s = time.monotonic() + READ_S_MAX
     while not watch.caught_up:
         if time.monotonic() > until_s:
             raise Transient(f"the control topics could not be read to their end in {READ_S_MAX:.0f} s: is the broker up?")
-        for record, document in watch.read(0.1):
-            if signed is not None and record.value is not None and isinstance(document, Halt | Manifest | Concern):
-                signed[trust.name_of(record.value)] = record.value
+        yield from watch.read(0.1)
+
+
+def read_all(watch: ControlWatch, signed: dict[str, bytes] | None = None) -> ControlWatch:
+    """Reads until everything that stood on the topics has been learned. Raises as `records`.
+
+    `signed` takes manifests, orders and concerns as they stand there, by digest.
+    """
+    for record, document in records(watch):
+        if signed is not None and record.value is not None and isinstance(document, Halt | Manifest | Concern):
+            signed[trust.name_of(record.value)] = record.value
     return watch
 
 

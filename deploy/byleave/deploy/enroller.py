@@ -10,18 +10,18 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import time
 from collections.abc import Mapping
 from contextlib import closing
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from byleave.control import certificates, desk, trust
-from byleave.control.documents import Asked, Consent, Enrolment, Issued, Root, load
+from byleave.control.deciding import signed_roots
+from byleave.control.documents import Asked, Consent, Enrolment, Issued, load
 from byleave.control.knowledge import Knowledge
 from byleave.core.clock import wall_ms
 from byleave.core.dsse import load_envelope
-from byleave.core.errors import Forged, Misconfigured, Refused, Transient
+from byleave.core.errors import Forged, Misconfigured, Refused
 from byleave.core.keys import recipient, replace_file, verify_key
 from byleave.core.settings import Installation
 from byleave.core.topics import PSEUDONYM, load_catalogue
@@ -41,10 +41,10 @@ def approve(
 
     Raises Forged, Misconfigured, Transient; Refused: `wrong-root`, `revoked`, `taken`, `not-given` (the broker's rights).
     """
-    asks, roots = _application(unverified, at.site), _roots(at)
+    asks, roots = _application(unverified, at.site), signed_roots(at.home)
     if not all(PSEUDONYM.fullmatch(one) for one in (asks.endpoint, subject, team)):
         raise Misconfigured("endpoint, --subject and --team are pseudonyms of [a-z0-9._-], never names")
-    if asks.root not in roots:
+    if asks.root not in map(trust.name_of, roots.values()):
         raise Refused("the device pinned a root that is not this site's", reason="wrong-root")
     knowledge = desk.read_now(at, fleet.ENROLLER)
     _check_free(knowledge, asks, subject)
@@ -112,18 +112,14 @@ def _asked(
     answered = set()
     with closing(desk.open_watch(at, fleet.ENROLLER, topics=_ASKS)) as watch:
         watch.knowledge = knowledge  # enrolments are known by now
-        until_s = time.monotonic() + desk.READ_S_MAX
-        while not watch.caught_up:
-            if time.monotonic() > until_s:
-                raise Transient(f"what was asked could not be read to its end in {desk.READ_S_MAX:.0f} s")
-            for record, document in watch.read(0.1):
-                match document:
-                    case Asked():
-                        asked[document.endpoint] = document, trust.name_of(record.value)
-                    case Consent() if record.value is not None:
-                        words[document.subject] = document, record.value
-                    case Issued():
-                        answered.add(document.asked)
+        for record, document in desk.records(watch):
+            match document:
+                case Asked():
+                    asked[document.endpoint] = document, trust.name_of(record.value)
+                case Consent() if record.value is not None:
+                    words[document.subject] = document, record.value
+                case Issued():
+                    answered.add(document.asked)
     return asked, words, frozenset(answered)
 
 
@@ -147,10 +143,3 @@ def _check_free(knowledge: Knowledge, asks: Application, subject: str) -> None:
     if any(one.person_key == asks.person_key and one.subject != subject for one in knowledge.enrolments.values()):
         said = "the application has another person's key: on a shared computer each enrols in an account of their own"
         raise Refused(said, reason="taken")
-
-
-def _roots(at: Installation) -> dict[str, bytes]:
-    """Every root that is kept here, by digest, the oldest first."""
-    found = {path.read_bytes() for path in (at.home / "trust").glob("root*.dsse")}
-    ordered = sorted(found, key=lambda signed: load(Root, load_envelope(signed).body).version)
-    return {trust.name_of(signed): signed for signed in ordered}
