@@ -75,8 +75,9 @@ def boards(at: Installation, halt_id: str, *, endless: bool) -> Iterator[dict[st
     with closing(Follower(at)) as follower:
         while True:
             until_s = time.monotonic() + 1.0
-            while time.monotonic() < until_s or not follower.watch.caught_up:
+            while time.monotonic() < until_s:
                 follower.pump()
+            follower.catch_up()
             yield follower.report(halt_id)
             if not endless:
                 return
@@ -123,6 +124,14 @@ class Follower:
             self._again = False
             if self.watch.refused["unknown-endpoint"]:
                 self._read_again()
+
+    def catch_up(self) -> None:
+        """Reads to the end of what stands there. Raises Transient after READ_S_MAX."""
+        until_s = time.monotonic() + desk.READ_S_MAX
+        while not self.watch.caught_up:
+            if time.monotonic() > until_s:
+                raise Transient(f"the control topics could not be read to their end in {desk.READ_S_MAX:.0f} s")
+            self.pump()
 
     def _read_again(self) -> None:
         """Once more, with every enrolment known: topics are not read in step, and an ack may come before its key."""

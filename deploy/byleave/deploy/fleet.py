@@ -48,10 +48,8 @@ class Row:
 
 def rows(at: Installation) -> list[Row]:
     """Every endpoint that was ever enrolled, by name. Raises Transient, Refused, Misconfigured."""
-    follower = ordering.Follower(at)
-    with closing(follower):
-        while not follower.watch.caught_up:
-            follower.pump()
+    with closing(ordering.Follower(at)) as follower:
+        follower.catch_up()
         acks = {ack.endpoint: ack for ack in sorted(follower.acks, key=lambda ack: ack.stopped_ms)}
     ends, now_ms = {**certificate_ends(at.pki), **certificate_ends(issued(at.home))}, wall_ms()
     known = follower.watch.knowledge
