@@ -97,9 +97,10 @@ class Stage:
     def raw(self) -> list[Received]:
         return self.read("raw.events.v1")
 
-    def read(self, *topics: str) -> list[Received]:
-        """Everything committed on some topics."""
-        tail = KafkaTail(self.kafka.conf("admin"), "test", [self.site.name + topic for topic in topics])
+    def read(self, *topics: str, principal: str = "admin") -> list[Received]:
+        """Everything committed on some topics, as this principal may read it."""
+        group, names = self.site.name + principal, [self.site.name + topic for topic in topics]
+        tail = KafkaTail(self.kafka.conf(principal), group, names)
         found: list[Received] = []
         try:
             while not tail.caught_up:

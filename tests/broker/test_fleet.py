@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from awaiting import until
 from narrowed import narrowed
 
 from byleave.control import admission, beacon_main, bootstrap, brake, certificates, consenting, desk, documents, ordering, trust
@@ -67,15 +68,6 @@ def room(kafka: Any, site: str, tmp_path: Path) -> Installation:
     bootstrap.dev_site(at.home, site, people, wall_ms(), secrets.token_bytes, consent=True)
     ordering.publish_missing(at)
     return at
-
-
-def until(true: Callable[[], Any], seconds: float, what: str) -> float:
-    """How long it took."""
-    began = time.monotonic()
-    while not true():
-        assert time.monotonic() - began < seconds, what
-        time.sleep(0.02)
-    return time.monotonic() - began
 
 
 def started(at: Installation, words: list[str]) -> subprocess.Popen[bytes]:

@@ -5,70 +5,28 @@ What is compared is what others can see: records on the topics, and connections 
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from awaiting import until
+from roles import Roles
 
-from byleave.control import desk
-from byleave.control.bootstrap import dev_site, documents_to_publish
 from byleave.core.batches import Boundary, open_raw, parse_raw
-from byleave.core.clock import wall_ms
 from byleave.core.envelope import Opener
 from byleave.core.events import KeyEvent, Kind
 from byleave.core.kafka import KafkaTail
 from byleave.core.keys import read_hpke_key
-from byleave.core.settings import Installation, load_installation
+from byleave.core.settings import Installation
 from byleave.producers.inquiries import ask
 from byleave.producers.person import pause
-from demo.desktop import Desktop, open_desktop
+from demo.desktop import Desktop
 
 pytestmark = [pytest.mark.broker, pytest.mark.display]
 BEFORE, MEANWHILE = "written before ", "zanquavel meanwhile "
-
-
-@pytest.fixture
-def desktop() -> Iterator[Desktop]:
-    opened = open_desktop()
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def installation(kafka, site: str, tmp_path: Path) -> Installation:
-    made = load_installation({**kafka.env(site), "BYLEAVE_HOME": str(tmp_path)})
-    dev_site(tmp_path, site, [("ep-a", "subject-a", "team-1")], wall_ms(), os.urandom, consent=True)
-    for principal, of in (("enrol", lambda t: t != "control.state.v1"), ("security", lambda t: t == "control.state.v1")):
-        desk.publish(made, principal, [record for record in documents_to_publish(tmp_path) if of(record[0])])
-    return made
-
-
-@pytest.fixture
-def start(installation: Installation) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Roles of this installation, ended by pid."""
-    children: list[subprocess.Popen[str]] = []
-    at = installation
-    environment = {**os.environ, "BYLEAVE_HOME": str(at.home), "BYLEAVE_PKI": str(at.pki), "BYLEAVE_BOOTSTRAP": at.bootstrap,
-                   "BYLEAVE_SITE": at.site}  # fmt: skip
-
-    def begin(*words: str, **more: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "byleave.deploy.cli", "run", *words]
-        children.append(subprocess.Popen(command, stdout=subprocess.PIPE, env={**environment, **more}, text=True))
-        assert children[-1].stdout is not None
-        assert json.loads(children[-1].stdout.readline())["ready"] is True
-        return children[-1]
-
-    yield begin
-    for child in children:
-        child.terminate()
-    for child in children:
-        child.communicate(timeout=20)
 
 
 class Witness:
@@ -99,13 +57,6 @@ class Witness:
     def close(self) -> None:
         for tail in self._tails:
             tail.close()
-
-
-def until(condition: Callable[[], object], within_s: float = 20.0) -> None:
-    end = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < end, "the condition did not come true in time"
-        time.sleep(0.005)
 
 
 def runs(pid: int) -> bool:
@@ -140,12 +91,12 @@ def xdotool(desktop: Desktop, *words: str) -> None:
 
 @pytest.mark.parametrize("hook", ["x11", pytest.param("pynput", marks=pytest.mark.prove)])
 def test_a_pause_ends_capture_in_a_blink_and_nobody_hears_of_it(
-    desktop: Desktop, installation: Installation, start, hook: str
+    desktop: Desktop, installation: Installation, roles: Roles, hook: str
 ) -> None:
     assert hasattr(socket, "SO_PEERCRED")
     folder = installation.home / "endpoints" / "ep-a"
-    start("beacon")
-    agent = start("agent", "--endpoint", "ep-a", "--source", hook, **desktop.environment())
+    roles.start("beacon")
+    agent = roles.start("agent", "--endpoint", "ep-a", "--source", hook, **desktop.environment())
     witness = Witness(installation)
     until(lambda: ask(folder, {"ask": "status"})["capturing"])
     until(lambda: witness.read(0.1) and witness.batches())  # the first focus is told: the hook is live

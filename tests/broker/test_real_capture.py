@@ -10,16 +10,15 @@ import os
 import secrets
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from awaiting import until
+from roles import Roles
 from Xlib import X, display
 
 from byleave.control import desk, trust
-from byleave.control.bootstrap import dev_site, documents_to_publish
 from byleave.control.documents import Ack, Halt, Scope, digest, dump
 from byleave.core.batches import Boundary, open_raw, parse_raw, verify_raw
 from byleave.core.clock import wall_ms
@@ -27,9 +26,9 @@ from byleave.core.envelope import Opener
 from byleave.core.events import FocusEvent, KeyEvent, Kind, PointerEvent
 from byleave.core.kafka import KafkaTail
 from byleave.core.keys import read_hpke_key, read_signing_key
-from byleave.core.settings import Installation, load_installation
+from byleave.core.settings import Installation
 from byleave.producers.hooks.reporter import PULSE_S
-from demo.desktop import Desktop, open_desktop
+from demo.desktop import Desktop
 
 pytestmark = pytest.mark.display
 
@@ -38,68 +37,13 @@ SECRET = "Zanquavel-77"
 AFTER = "a person types on, "
 
 
-@pytest.fixture
-def desktop() -> Iterator[Desktop]:
-    opened = open_desktop()
-    yield opened
-    opened.close()
-
-
 def xdotool(desktop: Desktop, *words: str) -> None:
     subprocess.run(["xdotool", *words], env={**os.environ, **desktop.environment()}, check=True, timeout=30)
-
-
-def until(condition: Callable[[], object], within_s: float = 20.0) -> None:
-    """Asks every 20 ms; fails loudly when the bound is over."""
-    end = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < end, "the condition did not come true in time"
-        time.sleep(0.02)
 
 
 def text_of(events) -> str:
     keys = [e.key for e in events if e.kind is Kind.PRESS]
     return "".join({"space": " "}.get(key, key if len(key) == 1 else "") for key in keys)
-
-
-@pytest.fixture
-def installation(kafka, site: str, tmp_path: Path) -> Installation:
-    made = load_installation({**kafka.env(site), "BYLEAVE_HOME": str(tmp_path)})
-    dev_site(tmp_path, site, [("ep-a", "subject-a", "team-1")], wall_ms(), os.urandom, consent=True)
-    for principal, of in (("enrol", lambda t: t != "control.state.v1"), ("security", lambda t: t == "control.state.v1")):
-        desk.publish(made, principal, [record for record in documents_to_publish(tmp_path) if of(record[0])])
-    return made
-
-
-class Roles:
-    """Roles as processes of this installation; all are ended by pid."""
-
-    def __init__(self, at: Installation) -> None:
-        self._environment = {**os.environ, "BYLEAVE_HOME": str(at.home), "BYLEAVE_PKI": str(at.pki),
-                             "BYLEAVE_BOOTSTRAP": at.bootstrap, "BYLEAVE_SITE": at.site}  # fmt: skip
-        self._children: list[subprocess.Popen[str]] = []
-
-    def start(self, *words: str, **more: str) -> subprocess.Popen[str]:
-        """`byleave run ...`, until it says that it is ready."""
-        command = [sys.executable, "-m", "byleave.deploy.cli", "run", *words]
-        child = subprocess.Popen(command, stdout=subprocess.PIPE, env={**self._environment, **more}, text=True)
-        self._children.append(child)
-        assert child.stdout is not None
-        assert json.loads(child.stdout.readline())["ready"] is True
-        return child
-
-    def end(self) -> None:
-        for child in self._children:
-            child.terminate()
-        for child in self._children:
-            child.communicate(timeout=20)
-
-
-@pytest.fixture
-def roles(installation: Installation) -> Iterator[Roles]:
-    made = Roles(installation)
-    yield made
-    made.end()
 
 
 class Topic:

@@ -11,8 +11,6 @@ from redactor_process import Stage, accounts_of, now_ms
 from redactor_site import Endpoint, receipt_key, typed_text
 
 from byleave.core.batches import Boundary
-from byleave.core.broker import Received
-from byleave.core.kafka import KafkaTail
 from byleave.core.keys import write_secret
 from byleave.core.receipts import HOUR_MS
 from byleave.producers.receipts import TOPIC, Receipts, TopicPlace
@@ -96,18 +94,7 @@ def test_killed_in_mid_hour_the_redactor_tells_each_hour_once_and_fourteen_passw
     assert admitted == told["captured"] + second_hour["captured"]
     [his_hour] = fetched(stage, "ep-b", 1)
     assert his_hour["endpoint"] == "ep-b"
-    records = read_as(stage, "ep-c")
+    records = stage.read(TOPIC, principal="ep-c")
     assert len(records) == len({record.key for record in records}) == 3
     assert len({len(record.value or b"") for record in records}) == 1
     assert b"hunter" not in b"".join(record.value or b"" for record in records)
-
-
-def read_as(stage: Stage, name: str) -> list[Received]:
-    """Everything on the topic, as another endpoint may read it."""
-    tail, found = KafkaTail(stage.kafka.conf(name), stage.site.name + name, [stage.site.name + TOPIC]), []
-    try:
-        while not tail.caught_up:
-            found += tail.read(0.2)
-    finally:
-        tail.close()
-    return found
